@@ -1,0 +1,66 @@
+"""Everything that lamsearch raises on purpose, and the exit code of each.
+
+    LamsearchError            1   something a person must look at
+    ├── InputError            2   a value that cannot be used: rule, value, next action
+    │   ├── UnknownStudy      2   no study of that name; the existing ones are listed
+    │   └── StudyConflict     2   same name, different identity keys, side by side
+    ├── StudyStopped          1   the study was stopped (by a person, or by too many crashes)
+    ├── StorageFull          74   disk or database full, or read-only (EX_IOERR)
+    └── StorageUnavailable   75   the database could not be reached in time (EX_TEMPFAIL)
+
+Exit codes follow sysexits.h where it has one. 130 and 143 are the shell's for SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+
+class LamsearchError(Exception):
+    """Root of the tree. ``str(error)`` is the one line that a user sees."""
+
+    exit_code = 1
+
+
+class InputError(LamsearchError):
+    """Input that cannot be used. Nothing has been written."""
+
+    exit_code = 2
+
+
+class UnknownStudy(InputError):
+    """A study name that the database does not hold."""
+
+    def __init__(self, name: str, existing: list[str]) -> None:
+        known = ", ".join(sorted(existing)) or "none yet"
+        super().__init__(f"no study named {name!r} in this database (studies there: {known})")
+        self.name = name
+
+
+class StudyConflict(InputError):
+    """Resuming under the same name with other identity keys.
+
+    ``differences`` maps a dotted key to (stored value, requested value).
+    """
+
+    def __init__(self, name: str, differences: dict[str, tuple[object, object]]) -> None:
+        rows = "; ".join(f"{key}: stored {old!r}, asked {new!r}" for key, (old, new) in differences.items())
+        super().__init__(
+            f"study {name!r} exists with other settings ({rows}); "
+            f"keep both with --name {name}-2, or repeat the stored settings to resume"
+        )
+        self.differences = differences
+
+
+class StudyStopped(LamsearchError):
+    """Work on the study has ended before its plan was done."""
+
+
+class StorageFull(LamsearchError):
+    """No room (or no permission) to write. Resumable once there is."""
+
+    exit_code = 74
+
+
+class StorageUnavailable(LamsearchError):
+    """The database did not answer before the retry deadline. Resumable."""
+
+    exit_code = 75

@@ -1,0 +1,243 @@
+"""The frozen results that the layers hand to each other. Plain data: no torch, Optuna or SQL.
+
+Accuracies are fractions in [0, 1]. Times are seconds. λ travels as ``lam_over_m`` (λ/m, the coupled
+weight decay), which carries between architectures; ``lam`` = ``lam_over_m`` · m is derived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+BASELINE = -1
+"""Slot number of λ = 0. It is measured on top of the budget and is no point of the log scale."""
+
+
+class FitKey(NamedTuple):
+    """Names one fold fit: the λ in ``slot``, trained on fold ``fold`` of ``replicate``."""
+
+    slot: int
+    replicate: int
+    fold: int
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """(replicate, fold): what paired comparisons share."""
+        return (self.replicate, self.fold)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochScore:
+    """One member after one epoch. Losses are data losses (no penalty), averaged over images."""
+
+    epoch: int
+    train_loss: float
+    train_acc: float
+    val_loss: float
+    val_acc: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldResult:
+    """One finished fold fit, as stored. ``score`` is oriented so that higher is better.
+
+    ``correct`` holds one bit per validation image (numpy.packbits, in the order of the split's
+    validation indices); ``image_loss`` holds float16 data losses in the same order.
+    ``grad_norms`` and ``layer_norms`` map a layer's name to the norm of its weight gradient (mean over the
+    last epoch's steps) and of its weights; ``near_zero`` is the share of penalised weights with |w| < 1e-3.
+    """
+
+    key: FitKey
+    lam_over_m: float
+    score: float
+    val_acc: float
+    val_loss: float
+    train_acc: float
+    train_loss: float
+    collapsed: bool = False
+    weight_norm: float
+    near_zero: float
+    grad_norms: Mapping[str, float]
+    layer_norms: Mapping[str, float]
+    epochs: tuple[EpochScore, ...]
+    n_val: int
+    correct: bytes
+    image_loss: bytes
+    seconds: float
+    worker: str = ""
+    executor: str = ""
+    hardware: str = ""
+    started_at: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlotRow:
+    """One λ of the study. ``lam_over_m`` is None until a model-based sampler has proposed it.
+
+    ``cohort`` is the group that is raced together, fixed when the slot is created.
+    ``failed`` holds the reason once its attempts are used up.
+    """
+
+    slot: int
+    cohort: int
+    lam_over_m: float | None
+    failed: str | None = None
+    trial_number: int | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """True for λ = 0."""
+        return self.slot == BASELINE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """What decisions are made from: the slots (any order) and the scores of finished fold fits."""
+
+    slots: tuple[SlotRow, ...]
+    scores: Mapping[FitKey, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """Why a λ is not scheduled further: after ``after`` folds, behind ``rival`` by ``margin`` (score units)."""
+
+    slot: int
+    after: int
+    rival: int
+    margin: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """An estimate with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+Verdict = Literal["helps", "not_shown", "hurts"]
+PointStatus = Literal["complete", "pruned", "failed", "running", "waiting"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint:
+    """One λ on the CV curve.
+
+    ``mean`` and ``sem`` describe the level over its cells; ``difference`` (to the chosen λ, on shared cells)
+    and ``se`` are paired. ``difference_low/high`` is the interval that decides membership of E (``in_range``).
+    """
+
+    slot: int
+    lam: float
+    lam_over_m: float
+    status: PointStatus
+    n_cells: int
+    mean: float | None
+    sem: float | None
+    smooth: float | None = None
+    difference: float | None = None
+    se: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    in_range: bool = False
+    parked: Parked | None = None
+    failed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edge:
+    """E touches an end of the searched range. ``low``/``high``: the proposed extended λ/m range, if any."""
+
+    side: Literal["low", "high"]
+    message: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimism:
+    """CV score of the chosen λ corrected for having been chosen. ``method``: "bbc-cv" or "tibshirani"."""
+
+    method: str
+    mean: float
+    low: float | None
+    high: float | None
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestScore:
+    """The refit model on the test set. ``looks``: how many different (λ, protocol) have been scored on it."""
+
+    __test__ = False
+    accuracy: float
+    loss: float
+    low: float
+    high: float
+    n: int
+    looks: int
+    lam_over_m: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What was spent. ``fold_fits`` are unique results; ``fold_fits_executed`` counts repeats after faults too."""
+
+    trials: int
+    complete: int
+    pruned: int
+    failed: int
+    fold_fits: int
+    fold_fits_executed: int
+    fold_fits_full: int
+    seconds: float
+    fit_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The result object that terminal, JSON, HTML and dashboard all read."""
+
+    study: str
+    status: Literal["final", "provisional"]
+    metric: str
+    m: int
+    n_folds: int
+    n_replicates: int
+    n_images: int
+    slot: int
+    lam: float
+    lam_over_m: float
+    lam_carried: float
+    chosen_by: str
+    lam_1se: float
+    lam_1se_over_m: float
+    lam_1se_classical: float
+    lam_1se_classical_over_m: float
+    indistinguishable: tuple[float, ...]
+    indistinguishable_partial: tuple[float, ...]
+    range_low: float
+    range_high: float
+    helps: bool
+    verdict: Verdict
+    matters: bool
+    gain: Interval
+    detectable_gain: float
+    cv: Interval
+    cv_sem: float
+    corrected: Optimism | None
+    edges: tuple[Edge, ...]
+    paired_sd: float
+    unpaired_sd: float
+    variance_ratio: float | None
+    other_metric: str
+    other_metric_lam: float | None
+    curve: tuple[CurvePoint, ...]
+    budget: Budget
+    test: TestScore | None = None
+    notes: tuple[str, ...] = field(default=())
