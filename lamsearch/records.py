@@ -241,3 +241,19 @@ class Answer:
     budget: Budget
     test: TestScore | None = None
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dossier:
+    """All that a report needs: the answer with its evidence. Built by the command line from the store.
+
+    ``settings`` and ``facts`` are flat, JSON-valued; ``versions`` maps a library (or ``hardware``) to what was used.
+    """
+
+    answer: Answer
+    results: tuple[FoldResult, ...]
+    settings: Mapping[str, object]
+    facts: Mapping[str, object]
+    versions: Mapping[str, str]
+    command: str
+    created_at: float
