@@ -1,0 +1,127 @@
+"""What the commands share: flags, where the database is, and values given with ``--set``."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lamsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from lamsearch.config import ServiceConfig
+    from lamsearch.store import Store, StudyRow
+
+DEFAULT_STORAGE = "sqlite:///lamsearch.db"
+
+StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="Packaged study by name, or a .toml file.")]
+StudyName = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name in the database; default: the newest.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Database: a file, sqlite:///… or postgresql+psycopg://… (better in LAMSEARCH_STORAGE, "
+        "or in a file named by LAMSEARCH_STORAGE_FILE). Default: lamsearch.db here.",
+        show_default=False,
+    ),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, such as data.n=2000.")
+]
+Name = Annotated[str | None, typer.Option(help="Name of the study in the database.")]
+Trials = Annotated[int | None, typer.Option(help="Number of λ's; λ = 0 comes on top.")]
+Folds = Annotated[int | None, typer.Option(help="Folds of the cross-validation.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of each fold fit.")]
+Sampler = Annotated[str | None, typer.Option(help="grid, qmc, random, tpe or gp.")]
+Pruner = Annotated[str | None, typer.Option(help="paired, wilcoxon, median, percentile, halving, hyperband or none.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of splits, weights, batches and λ's.")]
+Replicates = Annotated[int | None, typer.Option(help="Sets of folds for the finalists; 0 decides by itself.")]
+Until = Annotated[str | None, typer.Option(help="spent, or sure: stop when the answer can no longer change.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results; default lamsearch-out/STUDY.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+FLAG_KEYS = {
+    "name": "name",
+    "trials": "search.trials",
+    "folds": "search.folds",
+    "sampler": "search.sampler",
+    "pruner": "search.pruner",
+    "seed": "search.seed",
+    "replicates": "search.replicates",
+    "until": "search.until",
+    "epochs": "training.epochs",
+}
+
+
+def storage_url(flag: str | None) -> str:
+    """The database: flag, LAMSEARCH_STORAGE, the file named by LAMSEARCH_STORAGE_FILE, or a file here."""
+    if flag:
+        return flag
+    if url := os.environ.get("LAMSEARCH_STORAGE"):
+        return url
+    if path := os.environ.get("LAMSEARCH_STORAGE_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {error.strerror}; put the database URL there") from None
+    return DEFAULT_STORAGE
+
+
+def parse_set(pairs: list[str] | None) -> dict[str, Any]:
+    """``["data.n=2000"]`` → ``{"data.n": 2000}``. Values are TOML; what is no TOML is text."""
+    parsed: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {pair!r}: expected KEY=VALUE, such as data.n=2000")
+        try:
+            parsed[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[key.strip()] = text.strip()
+    return parsed
+
+
+def split_service(values: dict[str, Any]) -> tuple[dict[str, Any], ServiceConfig]:
+    """(study keys, validated service settings): ``service.*`` belongs to this process, not to the study."""
+    from lamsearch.config import parse_service
+
+    service = {key.removeprefix("service."): value for key, value in values.items() if key.startswith("service.")}
+    study = {key: value for key, value in values.items() if not key.startswith("service.")}
+    return study, parse_service(service, where="--set service")
+
+
+def open_store(storage: str | None, service: ServiceConfig | None = None, *, read_only: bool = False) -> Store:
+    """The database, opened. Raises InputError."""
+    from lamsearch.config import ServiceConfig
+    from lamsearch.store import Store
+
+    return Store(storage_url(storage), service=service or ServiceConfig(), read_only=read_only)
+
+
+def pick_study(store: Store, name: str | None) -> StudyRow:
+    """The named study, or the newest. Raises UnknownStudy, or InputError when there is none."""
+    if name is not None:
+        return store.study(name)
+    rows = store.studies()
+    if not rows:
+        raise InputError("this database holds no study yet; `lamsearch run` makes one")
+    return max(rows, key=lambda row: row.created_at)
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?$")
+
+
+def parse_duration(text: str) -> float:
+    """``"90"``, ``"90s"``, ``"2m"``, ``"1h30m"`` in seconds. Raises InputError."""
+    match = _DURATION.match(text.strip())
+    if not match or not any(match.groups()):
+        raise InputError(f"--time {text!r}: expected a duration such as 90s, 2m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total <= 0:
+        raise InputError(f"--time {text!r}: expected more than 0 seconds")
+    return total

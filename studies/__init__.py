@@ -1,0 +1,1 @@
+"""Study files that travel with lamsearch, runnable by bare name: ``lamsearch run noisy-digits``."""
