@@ -4,6 +4,7 @@
     ├── InputError            2   a value that cannot be used: rule, value, next action
     │   ├── UnknownStudy      2   no study of that name; the existing ones are listed
     │   └── StudyConflict     2   same name, different identity keys, side by side
+    ├── NoAnswerYet           1   no λ has a single score: nothing can be said
     ├── StudyStopped          1   the study was stopped (by a person, or by too many crashes)
     ├── StorageFull          74   disk or database full, or read-only (EX_IOERR)
     └── StorageUnavailable   75   the database could not be reached in time (EX_TEMPFAIL)
@@ -48,6 +49,10 @@ class StudyConflict(InputError):
             f"keep both with --name {name}-2, or repeat the stored settings to resume"
         )
         self.differences = differences
+
+
+class NoAnswerYet(LamsearchError):
+    """Not one λ > 0 has a fold score yet, so there is not even a provisional answer."""
 
 
 class StudyStopped(LamsearchError):

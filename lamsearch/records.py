@@ -76,13 +76,15 @@ class SlotRow:
     """One λ of the study. ``lam_over_m`` is None until a model-based sampler has proposed it.
 
     ``cohort`` is the group that is raced together, fixed when the slot is created.
-    ``failed`` holds the reason once its attempts are used up.
+    ``failed`` holds the reason once its attempts are used up, ``stopped`` the reason why an epoch pruner ended it
+    (all its folds at once, without fold scores: it counts as pruned, and cannot be chosen).
     """
 
     slot: int
     cohort: int
     lam_over_m: float | None
     failed: str | None = None
+    stopped: str | None = None
     trial_number: int | None = None
 
     @property
@@ -101,12 +103,15 @@ class ScoreTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parked:
-    """Why a λ is not scheduled further: after ``after`` folds, behind ``rival`` by ``margin`` (score units)."""
+    """Why a λ is not scheduled further: after ``after`` folds, behind ``rival`` (a slot) by ``margin`` (score units).
+
+    Epoch pruners judge a whole trial by its epochs: no rival, no margin.
+    """
 
     slot: int
     after: int
-    rival: int
-    margin: float
+    rival: int | None
+    margin: float | None
     reason: str
 
 
@@ -124,10 +129,28 @@ PointStatus = Literal["complete", "pruned", "failed", "running", "waiting"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StudyMeta:
+    """What an answer says about its study. ``low`` and ``high``: the searched range of λ/m.
+
+    ``n_images``: search images, each validated once per replicate. ``n_replicates``: as asked (0 = automatic).
+    """
+
+    study: str
+    metric: str
+    m: int
+    n_folds: int
+    n_images: int
+    low: float
+    high: float
+    n_replicates: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CurvePoint:
     """One λ on the CV curve.
 
-    ``mean`` and ``sem`` describe the level over its cells; ``difference`` (to the chosen λ, on shared cells)
+    ``mean`` is its level (of a λ without all cells: the chosen λ's level plus ``difference``, so that an easy fold
+    does not flatter it), ``sem`` the level's error over its cells; ``difference`` (to the chosen λ, on shared cells)
     and ``se`` are paired. ``difference_low/high`` is the interval that decides membership of E (``in_range``).
     """
 
@@ -201,7 +224,13 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """The result object that terminal, JSON, HTML and dashboard all read."""
+    """The result object that terminal, JSON, HTML and dashboard all read.
+
+    λ's without ``_over_m`` in the name are λ itself. ``indistinguishable`` is E, rising, with 0.0 for a baseline in E;
+    ``indistinguishable_partial`` its members that lack folds; ``range_low`` and ``range_high`` span its λ > 0.
+    ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
+    ``matters`` is False once even the upper end of ``gain`` is too small to care about.
+    """
 
     study: str
     status: Literal["final", "provisional"]
@@ -226,8 +255,8 @@ class Answer:
     helps: bool
     verdict: Verdict
     matters: bool
-    gain: Interval
-    detectable_gain: float
+    gain: Interval | None
+    detectable_gain: float | None
     cv: Interval
     cv_sem: float
     corrected: Optimism | None
