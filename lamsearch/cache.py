@@ -26,6 +26,10 @@ FORMAT = 1
 """Part of every file name. Raise it whenever the preparation changes: old files are then simply not found."""
 
 
+MAX_BYTES = 16 * 2**30
+"""Limit of one data set in memory, so that a small hostile file cannot claim all of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A whole data set. ``images`` (image, channel, row, column) and ``labels`` (image,) run in parallel.
@@ -62,10 +66,7 @@ def cached(stem: str, build: Callable[[], Prepared], folders: Sequence[Path]) ->
     stem = f"{stem}-v{FORMAT}"
     if (found := _first(stem, folders)) is not None:
         return found
-    with _one_builder(stem, folders):
-        if (found := _first(stem, folders)) is not None:  # another process has built it meanwhile
-            return found
-        prepared = build()
+    prepared = build()
     content = prepared.content()
     for folder in folders:
         if _write(prepared, content, folder, stem) and (found := _read(folder, stem)) is not None:
@@ -160,17 +161,13 @@ def _ours(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _one_builder(stem: str, folders: Sequence[Path]) -> Iterator[None]:
-    """Let one process at a time download and prepare; the kernel frees the lock of one that dies."""
-    folder = writable(folders)
-    try:
-        import fcntl  # noqa: PLC0415 (absent on Windows, where the worst case is a download done twice)
-    except ImportError:
-        folder = None
-    if folder is None:
-        yield
-        return
-    with open(folder / f"{stem}.lock", "wb") as file:
-        with contextlib.suppress(OSError):  # some network disks know no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process at a time download into ``folder``; the kernel frees the lock of one that dies."""
+    with contextlib.ExitStack() as stack:
+        # Windows has no fcntl, some network disks no locks, a read-only folder no lock file: then without.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl  # noqa: PLC0415
+
+            folder.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(open(folder / ".lock", "wb")), fcntl.LOCK_EX)
         yield

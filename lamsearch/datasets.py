@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch.cache import Prepared, cache_folders, cached, digest
+from lamsearch.archives import TORCHVISION, published
+from lamsearch.cache import Prepared, cache_folders, cached, digest, writable
 from lamsearch.config import DataConfig, nearest
 from lamsearch.errors import InputError
+from lamsearch.folders import images_in
+from lamsearch.npz import arrays_in
 from lamsearch.pixels import Images, doubled
 from lamsearch.splits import Indices, derived_seed, stratified_holdout
 
@@ -50,8 +54,9 @@ def load(data: DataConfig, *, seed: int, cache: Path | None = None) -> DataSet:
 
     Raises InputError if the source is unknown, absent, damaged or unsuitable, or smaller than ``data.n``.
     """
-    stem, build = _source(data.source)
-    prepared, content = cached(stem, build, cache_folders(cache))
+    folders = cache_folders(cache)
+    stem, build = _source(data.source, folders)
+    prepared, content = cached(stem, lambda: _usable(build(), data.source), folders)
     labels = np.asarray(prepared.labels)
     search = np.arange(prepared.n_search, dtype=np.int64)
     test = np.arange(prepared.n_search, len(labels), dtype=np.int64)
@@ -74,12 +79,40 @@ def load(data: DataConfig, *, seed: int, cache: Path | None = None) -> DataSet:
     )
 
 
-def _source(source: str) -> tuple[str, Callable[[], Prepared]]:
+def _source(source: str, folders: tuple[Path, ...]) -> tuple[str, Callable[[], Prepared]]:
     """(stem of its cache files, how to build it)."""
-    named: dict[str, Callable[[], Prepared]] = {"digits": _digits}
-    if source in named:
-        return source, named[source]
-    raise InputError(f"data.source = {source!r}: no such data set{nearest(source, named)} ({', '.join(named)})")
+    if source == "digits":
+        return source, _digits
+    if source in TORCHVISION:
+        return published(source, _archive_root(folders))
+    kind, _, place = source.partition(":")
+    if kind in ("folder", "npz") and place:
+        path = Path(place).expanduser()
+        return images_in(path) if kind == "folder" else arrays_in(path)
+    known = ["digits", *TORCHVISION]
+    raise InputError(
+        f"data.source = {source!r}: no such data set{nearest(source, known)} "
+        f"(known: {', '.join(known)}, folder:PATH, npz:PATH)"
+    )
+
+
+def _archive_root(folders: tuple[Path, ...]) -> Path:
+    """Where archives are looked for and downloads go: $LAMSEARCH_DATA, else beside the cache."""
+    named = os.environ.get("LAMSEARCH_DATA")
+    return Path(named).expanduser() if named else (writable(folders) or folders[0]) / "data"
+
+
+def _usable(prepared: Prepared, source: str) -> Prepared:
+    """The data set, if it has classes to tell apart and images of each. Raises InputError."""
+    names = prepared.class_names
+    counts = np.bincount(prepared.labels, minlength=len(names))
+    empty = [repr(name) for name, count in zip(names, counts, strict=True) if count == 0]
+    if empty:
+        shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
+        raise InputError(f"{source}: no image of class {shown}; add some, or leave the class out")
+    if len(names) < 2:
+        raise InputError(f"{source}: {len(names)} class(es); at least 2 are needed to learn anything")
+    return prepared
 
 
 def _digits() -> Prepared:
