@@ -1,0 +1,248 @@
+"""The answer in plain words. Terminal, report and dashboard say the same sentences, made here and nowhere else.
+
+Nothing is computed here: every number is one of the answer's. λ is printed to three digits, accuracies as
+percentages, differences of accuracy in percentage points (pp).
+"""
+
+from __future__ import annotations
+
+import math
+
+from lamsearch.records import BASELINE, Answer, CurvePoint, Interval, Parked
+
+MINUS = "\N{MINUS SIGN}"
+CONFIDENCE = "95 %"
+
+
+def lam(value: float) -> str:
+    """λ or λ/m to three digits: ``0``, ``62.3``, ``1.18e-3``."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "–"
+    if 1e-2 <= abs(value) < 1e5:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{digits}f}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def level(metric: str, score: float | None) -> str:
+    """A score as people read it: accuracy in percent; log loss itself, not its negative."""
+    if score is None or not math.isfinite(score):
+        return "–"
+    return f"{100 * score:.2f} %" if metric == "accuracy" else f"{0 - score:.4f}".replace("-", MINUS)
+
+
+def size(metric: str, score: float | None) -> str:
+    """The size of a difference between scores, without a sign."""
+    if score is None or not math.isfinite(score):
+        return "–"
+    return f"{100 * abs(score):.2f} pp" if metric == "accuracy" else f"{abs(score):.4f}"
+
+
+def change(metric: str, score: float | None) -> str:
+    """A difference of scores with its sign; above zero is better, whatever the metric."""
+    if score is None or not math.isfinite(score):
+        return "–"
+    return ("+" if score >= 0 else MINUS) + size(metric, score)
+
+
+def span(metric: str, interval: Interval) -> str:
+    """``+0.30 to +1.32 pp``: the ends of an interval of differences."""
+    low, high = change(metric, interval.low), change(metric, interval.high)
+    return f"{low.removesuffix(' pp')} to {high}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage."""
+    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """``8.4 s``, ``2 min 12 s``, ``3 h 05 min``."""
+    if not math.isfinite(seconds) or seconds < 60:
+        return "–" if not math.isfinite(seconds) else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def metric_name(metric: str) -> str:
+    """``accuracy`` or ``log loss``."""
+    return metric.replace("_", " ")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 fold``, ``3 folds``, ``3 λ's``."""
+    plural = "'s" if noun == "λ" else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def both(answer: Answer, value: float) -> str:
+    """``62.3 (λ/m = 1.18e-3)``."""
+    return f"{lam(value)} (λ/m = {lam(value / answer.m)})"
+
+
+def baseline(answer: Answer) -> CurvePoint | None:
+    """The point of λ = 0, if the study has one."""
+    return next((point for point in answer.curve if point.slot == BASELINE), None)
+
+
+def zero_in_range(answer: Answer) -> bool:
+    """True if λ = 0 cannot be told from λ̂."""
+    point = baseline(answer)
+    return point is not None and point.in_range
+
+
+def headline(answer: Answer) -> str:
+    """Does λ matter, and what to use: the verdict in one or two sentences."""
+    return ("So far: " if answer.status == "provisional" else "") + _verdict(answer)
+
+
+def _verdict(answer: Answer) -> str:
+    name = lam(answer.lam)
+    if answer.gain is None:
+        return f"λ = {name} is best. Whether it beats no regularisation is unknown: λ = 0 has no score yet."
+    if answer.verdict == "hurts":
+        return f"Regularisation hurts here. Use λ = 0; even the best λ > 0 found, {name}, does worse."
+    if not answer.matters:
+        at_most = change(answer.metric, answer.gain.high)
+        return f"λ does not matter here. Over λ = 0 it gains {at_most} at the very most; λ = {name} does no harm."
+    if answer.verdict == "helps":
+        return f"Regularisation helps. Use λ = {name}."
+    return f"A gain over λ = 0 is not shown. λ = {name} scores best, but λ = 0 cannot be told from it."
+
+
+def how_sure(answer: Answer) -> str:
+    """Which other λ's would do: the range E in words."""
+    low, high = answer.range_low, answer.range_high
+    zero = ""
+    if zero_in_range(answer):
+        zero = " λ = 0 is better still." if answer.verdict == "hurts" else " So does λ = 0."
+    if not high > low:
+        return f"No other λ > 0 that was tried does as well ({CONFIDENCE} confidence).{zero}"
+    precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
+    return (
+        f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
+        f"({CONFIDENCE} confidence): λ is {precise}.{zero}"
+    )
+
+
+def gain(answer: Answer) -> str:
+    """The gain over λ = 0 with its interval, and what could have been seen."""
+    if answer.gain is None:
+        return "unknown: λ = 0 has no score yet"
+    interval = f"{CONFIDENCE} interval {span(answer.metric, answer.gain)}"
+    words = {"helps": "it helps", "hurts": "it hurts", "not_shown": "not shown"}[answer.verdict]
+    text = f"{change(answer.metric, answer.gain.mean)} ({interval}): {words}"
+    if answer.verdict == "not_shown" and answer.detectable_gain is not None:
+        text += f"; a gain of {size(answer.metric, answer.detectable_gain)} would have been seen"
+    return text
+
+
+def cross_validation(answer: Answer) -> str:
+    """The CV score of λ̂: plain, and corrected for having been the best of many."""
+    text = f"{level(answer.metric, answer.cv.mean)} ± {size(answer.metric, answer.cv_sem)} (sem)"
+    if answer.corrected is not None:
+        text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of many"
+    return text
+
+
+def test(answer: Answer) -> str:
+    """The refit model on images that nothing had seen."""
+    if answer.test is None:
+        return "not measured yet: the final model is trained and tested once, when the search is over"
+    score = answer.test
+    text = (
+        f"{percent(score.accuracy, 2)} accuracy ({CONFIDENCE} interval {100 * score.low:.2f} to "
+        f"{percent(score.high, 2)}, {count(score.n, 'image')})"
+    )
+    return text if score.looks <= 1 else f"{text}; look no. {score.looks} at these images"
+
+
+def one_se(answer: Answer) -> str:
+    """The largest λ within one standard error, paired."""
+    same = answer.lam_1se == answer.lam
+    return f"{both(answer, answer.lam_1se)}{', the same' if same else ''}"
+
+
+def cost(answer: Answer) -> str:
+    """Fold fits spent against the full cost, and what became of the λ's."""
+    spent = answer.budget
+    share = percent(spent.fold_fits / spent.fold_fits_full, 0) if spent.fold_fits_full else "–"
+    failed = f", {spent.failed} failed" if spent.failed else ""
+    return (
+        f"{spent.fold_fits:,} of {count(spent.fold_fits_full, 'fold fit')} ({share}) in {duration(spent.seconds)}; "
+        f"of {count(spent.trials, 'λ')} {spent.complete} measured on all folds, {spent.pruned} dropped early{failed}"
+    )
+
+
+def parked(metric: str, why: Parked, rival: str) -> str:
+    """Why a λ was dropped. ``rival``: how to name the λ that it lost to."""
+    text = f"dropped after {count(why.after, 'fold')}"
+    if why.rival is not None and why.margin is not None:
+        text += f", {size(metric, why.margin)} behind {rival}"
+    return f"{text}: {why.reason}" if why.reason else text
+
+
+def would_change(answer: Answer) -> tuple[str, ...]:
+    """What would change this answer, most important first."""
+    said: list[str] = []
+    if answer.status == "provisional":
+        said.append("The search is not over: this is what is known so far, without a test score.")
+    for edge in answer.edges:
+        offer = ""
+        if edge.low is not None and edge.high is not None:
+            offer = f" Proposed range of λ/m: {lam(edge.low)} to {lam(edge.high)}."
+        said.append(_sentence(edge.message) + offer)
+    if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
+        smallest = size(answer.metric, answer.detectable_gain)
+        said.append(f"More images, folds or replicates: a true gain below {smallest} is too small for this study.")
+    elif answer.range_high > answer.range_low:
+        said.append("More images, folds or replicates: they would narrow the range of λ's that do as well.")
+    if partial := len(answer.indistinguishable_partial):
+        said.append(
+            f"{count(partial, 'λ')} in that range {'was' if partial == 1 else 'were'} dropped early; only a λ measured "
+            "on all folds can be chosen. Running without a pruner would measure them all."
+        )
+    if answer.other_metric_lam is not None:
+        other = both(answer, answer.other_metric_lam)
+        same = math.isclose(answer.other_metric_lam, answer.lam)
+        said.append(
+            f"Judging by {metric_name(answer.other_metric)} instead of {metric_name(answer.metric)} would choose "
+            + ("the same λ." if same else f"λ = {other}.")
+        )
+    if answer.budget.failed:
+        said.append(f"{count(answer.budget.failed, 'λ')} failed by a crash and says nothing about regularisation.")
+    said.append(
+        "Other training: the best λ moves with the number of epochs and images, the learning rate and the network. "
+        "λ/m carries over better than λ."
+    )
+    return (*said, *map(_sentence, answer.notes))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def facts(answer: Answer) -> tuple[tuple[str, str], ...]:
+    """(label, text) of everything that a short answer says, in order."""
+    return (
+        (
+            "best λ > 0" if answer.verdict == "hurts" else "λ",
+            f"{lam(answer.lam)}   λ/m = {lam(answer.lam_over_m)}, m = {answer.m:,}",
+        ),
+        ("gain over λ = 0", gain(answer)),
+        ("how sure", how_sure(answer)),
+        ("CV " + metric_name(answer.metric), cross_validation(answer)),
+        ("largest within 1 SE", one_se(answer)),
+        ("test", test(answer)),
+        ("cost", cost(answer)),
+    )
+
+
+def terminal(answer: Answer) -> str:
+    """The answer as a few lines of plain text."""
+    rows = facts(answer)
+    width = max(len(label) for label, _ in rows)
+    lines = [f"{answer.study}: {headline(answer)}", *(f"  {label:<{width}}  {text}" for label, text in rows)]
+    lines += [f"  note: {edge.message}" for edge in answer.edges]
+    return "\n".join(lines)
