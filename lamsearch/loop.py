@@ -1,0 +1,203 @@
+"""The loop trainer: one model at a time, as fast as a CPU core allows. The trainer of every CPU.
+
+Against the plain loop: images stay in memory and are gathered by index (no DataLoader), channels_last,
+pooling before ReLU, fused optimisers, and a penalty that is never differentiated: its gradient is the
+optimiser's ``weight_decay`` where that is exactly λ/m · w, and is added to the gradient otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lamsearch import loss as losses
+from lamsearch import model as models
+from lamsearch.batches import batch_order, seeded
+from lamsearch.config import LossConfig, TrainingConfig
+from lamsearch.evidence import Ledger, Outcome
+from lamsearch.problem import Interrupted, Member, Problem
+from lamsearch.records import EpochScore, FitKey, FoldResult
+from lamsearch.splits import Split
+
+CHUNK = 512
+"""Images per forward pass where the batch is not the study's: validation and full-batch gradients."""
+STOP_CHECK_S = 0.5
+
+
+class LoopTrainer:
+    """Trains members one after the other within each epoch. ``stop`` is asked about twice a second.
+
+    Raises Interrupted (from ``train_epoch``) once ``stop()`` is true.
+    """
+
+    def __init__(self, problem: Problem, members: Sequence[Member], *, stop: Callable[[], bool] | None = None) -> None:
+        self.members: tuple[Member, ...] = tuple(members)
+        self._runs = {
+            member: Run(problem, problem.split(member), problem.fold_seed(member), member.lam_over_m, stop=stop)
+            for member in members
+        }
+
+    def train_epoch(self) -> Mapping[Member, EpochScore]:
+        """One epoch of every live member."""
+        return {member: self._runs[member].train_epoch() for member in self.members}
+
+    def drop(self, members: Collection[Member]) -> None:
+        """Forget some members and free their memory."""
+        self.members = tuple(member for member in self.members if member not in members)
+        self._runs = {member: self._runs[member] for member in self.members}
+
+    def result(self, member: Member) -> FoldResult:
+        """The finished fold fit of a member."""
+        return self._runs[member].result(member.key)
+
+    def parameters(self, member: Member) -> OrderedDict[str, Tensor]:
+        """Name → value of a member's parameters, as they are now."""
+        return self._runs[member].parameters()
+
+
+class Run:
+    """One model's training from seed to score, on any split: a fold's, or the refit's."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        split: Split,
+        seed: int,
+        lam_over_m: float,
+        *,
+        stop: Callable[[], bool] | None = None,
+        validate_once: bool = False,
+    ) -> None:
+        self._problem, self._split, self._seed, self._lam_over_m, self._stop = problem, split, seed, lam_over_m, stop
+        self._validate_once = validate_once
+        self._model = models.build(problem.model.kind, problem.shape, problem.n_classes, seed=seed)
+        self._model.to(problem.device, problem.dtype)
+        # A user's model may reshape its activations in ways that only the default layout allows.
+        self._layout = torch.contiguous_format if problem.layers is None else torch.channels_last
+        self._model.to(memory_format=self._layout)
+        self._weights = models.weights(self._model)
+        self._penalised = list(models.penalised(self._model, biases=problem.loss.penalise_biases).values())
+        self._signs = losses.sign_strength(problem.loss, lam_over_m)
+        self._optimiser = optimiser(self._model, self._penalised, lam_over_m, problem.loss, problem.training)
+        self._val = torch.from_numpy(split.val).to(problem.device)
+        self.ledger = Ledger(
+            train=problem.train_labels.cpu().numpy()[split.train],
+            val=problem.labels.cpu().numpy()[split.val],
+            n_classes=problem.n_classes,
+            loss=problem.loss.data,
+            metric=problem.metric,
+            n_epochs=problem.training.epochs,
+        )
+        self._grad_norms: dict[str, float] = {}
+        self.started_at, self.seconds = time.time(), 0.0
+        self._asked = time.monotonic()
+
+    def train_epoch(self) -> EpochScore:
+        """One pass over the training images, then validation."""
+        if self.ledger.collapsed:
+            return self.ledger.record_collapsed()
+        begun = time.perf_counter()
+        problem, epoch = self._problem, self.ledger.epoch
+        order = torch.from_numpy(batch_order(self._split.train, self._seed, epoch)).to(problem.device)
+        batch = len(order) if problem.training.optimiser == "gd" else problem.training.batch
+        with seeded(problem.device, "noise", self._seed, epoch):
+            loss_sum, n_correct, n_steps = self._pass(torch.split(order, batch))
+        score = self.ledger.record(
+            train_loss=loss_sum / len(order),
+            train_acc=n_correct / len(order),
+            n_steps=n_steps,
+            outcome=None if self._validate_once and epoch + 1 < problem.training.epochs else self._validate(),
+        )
+        self.seconds += time.perf_counter() - begun
+        return score
+
+    def result(self, key: FitKey) -> FoldResult:
+        """The books closed, under a name."""
+        return self.ledger.result(
+            key=key,
+            lam_over_m=self._lam_over_m,
+            norms=models.norms(self._model, biases=self._problem.loss.penalise_biases, grad_norms=self._grad_norms),
+            seconds=self.seconds,
+            started_at=self.started_at,
+        )
+
+    def parameters(self) -> OrderedDict[str, Tensor]:
+        """Name → value, as they are now."""
+        return OrderedDict((name, value.detach().clone()) for name, value in self._model.named_parameters())
+
+    def _pass(self, batches: Sequence[Tensor]) -> tuple[float, int, int]:
+        """Train on each batch: (sum of data losses, correct predictions, steps). The sums stay on the device."""
+        device, note = self._problem.device, self.ledger.wants_gradients
+        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        n_correct = torch.zeros((), dtype=torch.int64, device=device)
+        norm_sums = torch.zeros(len(self._weights), device=device, dtype=self._problem.dtype)
+        self._model.train()
+        for batch in batches:
+            self._optimiser.zero_grad(set_to_none=True)
+            for chunk in torch.split(batch, CHUNK) if len(batch) > CHUNK else (batch,):
+                self._check_stop()
+                images, labels = self._gather(chunk, self._problem.train_labels)
+                outputs = self._model(images)
+                each = losses.image_losses(outputs, labels, self._problem.loss.data)
+                total = each.sum()
+                (total / len(batch)).backward()  # type: ignore[no-untyped-call]
+                loss_sum += total.detach()
+                n_correct += (outputs.detach().argmax(1) == labels).sum()
+            gradients = [weight.grad for weight in self._weights.values() if weight.grad is not None]
+            if note:
+                norm_sums += torch.stack(torch._foreach_norm(gradients))
+            if self._signs:
+                self._add_signs()
+            self._optimiser.step()
+        if note:
+            self._grad_norms = dict(zip(self._weights, (norm_sums / len(batches)).tolist(), strict=True))
+        return float(loss_sum), int(n_correct), len(batches)
+
+    def _gather(self, index: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        images = self._problem.images.index_select(0, index)
+        return images.contiguous(memory_format=self._layout), labels.index_select(0, index)
+
+    def _add_signs(self) -> None:
+        gradients = [weight.grad for weight in self._penalised if weight.grad is not None]
+        torch._foreach_add_(gradients, torch._foreach_sign(self._penalised), alpha=self._signs)
+
+    def _validate(self) -> Outcome:
+        self._model.eval()
+        found: list[Tensor] = []
+        predicted: list[Tensor] = []
+        with torch.inference_mode():
+            for chunk in torch.split(self._val, CHUNK):
+                self._check_stop()
+                images, labels = self._gather(chunk, self._problem.labels)
+                outputs = self._model(images)
+                found.append(losses.image_losses(outputs, labels, self._problem.loss.data))
+                predicted.append(outputs.argmax(1))
+        return Outcome(losses=torch.cat(found).cpu().numpy(), predicted=torch.cat(predicted).cpu().numpy())
+
+    def _check_stop(self) -> None:
+        now = time.monotonic()
+        if self._stop is not None and now - self._asked > STOP_CHECK_S:
+            self._asked = now
+            if self._stop():
+                raise Interrupted
+
+
+def optimiser(
+    model: nn.Module, penalised: Sequence[Tensor], lam_over_m: float, loss: LossConfig, training: TrainingConfig
+) -> torch.optim.Optimizer:
+    """Torch's fused optimiser with the coupled λ/m · w (or AdamW's decoupled decay) as its ``weight_decay``."""
+    ids = {id(weight) for weight in penalised}
+    free = [value for value in model.parameters() if id(value) not in ids]
+    decay = losses.decoupled_decay(loss, lam_over_m) or losses.decay(loss, lam_over_m)
+    groups = [{"params": list(penalised), "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if training.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=training.lr, fused=True)
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=training.lr, fused=True)
+    momentum = training.momentum if training.optimiser == "sgd" else 0.0
+    return torch.optim.SGD(groups, lr=training.lr, momentum=momentum, fused=True)

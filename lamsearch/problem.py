@@ -1,0 +1,118 @@
+"""What is trained: the study's data on a device, and the members to train on it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamsearch import splits
+from lamsearch.architecture import Layer
+from lamsearch.config import LossConfig, ModelConfig, StudyConfig, TrainingConfig
+from lamsearch.datasets import DataSet
+from lamsearch.model import Shape, layers_of
+from lamsearch.records import FitKey
+from lamsearch.splits import Split
+
+
+class Interrupted(Exception):
+    """Training ended because ``stop()`` turned true. Nothing of the fit is kept."""
+
+
+class Member(NamedTuple):
+    """One model to train: one λ (of ``slot``) on one fold."""
+
+    slot: int
+    replicate: int
+    fold: int
+    lam_over_m: float
+
+    @property
+    def key(self) -> FitKey:
+        """The fold fit that this member is."""
+        return FitKey(self.slot, self.replicate, self.fold)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything a trainer needs, λ apart.
+
+    ``images`` (N, C, H, W) and both label tensors (N,) lie on the device; ``train_labels`` carry the study's
+    label noise, ``labels`` are true and are what validation uses. ``layers`` is None for a user model.
+    """
+
+    images: Tensor
+    labels: Tensor
+    train_labels: Tensor
+    search: np.ndarray
+    n_classes: int
+    layers: tuple[Layer, ...] | None
+    model: ModelConfig
+    loss: LossConfig
+    training: TrainingConfig
+    n_folds: int
+    seed: int
+    metric: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are, and the models will be."""
+        return self.images.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of images and models."""
+        return self.images.dtype
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of an image."""
+        _, channels, height, width = self.images.shape
+        return (channels, height, width)
+
+    def split(self, member: Member) -> Split:
+        """Training and validation indices of a member's fold: the same for every λ."""
+        return splits.split(
+            self.search,
+            self.labels.cpu().numpy(),
+            n_folds=self.n_folds,
+            study_seed=self.seed,
+            replicate=member.replicate,
+            fold=member.fold,
+        )
+
+    def fold_seed(self, member: Member) -> int:
+        """The seed of initial weights and batch order: the same for every λ."""
+        return splits.fold_seed(self.seed, member.replicate, member.fold)
+
+
+def problem(
+    config: StudyConfig, data: DataSet, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Problem:
+    """The study's problem on ``device``. On a CPU in float32 the images stay the data set's own memory."""
+    noisy = splits.noisy_labels(data.labels, data.search, config.data.label_noise, config.search.seed)
+    return Problem(
+        images=_tensor(data.images).to(device, dtype),
+        labels=_tensor(data.labels).to(device),
+        train_labels=_tensor(noisy).to(device),
+        search=np.asarray(data.search),
+        n_classes=data.n_classes,
+        layers=layers_of(config.model.kind, data.shape, data.n_classes),
+        model=config.model,
+        loss=config.loss,
+        training=config.training,
+        n_folds=config.search.folds,
+        seed=config.search.seed,
+        metric=config.search.metric,
+    )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A tensor over the array's own memory, read-only maps included: nothing here writes to data."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(array))
