@@ -133,17 +133,18 @@ def _what_to_do(name: str, kind: Any, root: Path, error: Exception) -> str:
     damaged, absent = [], []
     for file, url, md5 in _archives(kind, root):
         if not file.is_file():
-            absent.append(f"{file.name} (md5 {md5}, from {url})")
+            absent.append(f"{file.name} (md5 {md5})")
         elif (found := calculate_md5(file)) != md5:
             damaged.append(f"{file} has md5 {found} instead of {md5}; delete it and put {url} there")
-    folder = _archives(kind, root)[0][0].parent
+    file, url, _ = _archives(kind, root)[0]
+    folder, origin = file.parent, url.removesuffix(file.name)
     if damaged:
         return f"{name}: truncated or altered download: {'; '.join(damaged)}"
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]  # MNIST's: one line per mirror
     if absent:
         debian = ", or install Debian's package dataset-fashion-mnist" if name == "fashion-mnist" else ""
         return (
-            f"{name}: not in {folder} and no download ({reason}); put {', '.join(absent)} there, "
+            f"{name}: not in {folder} and no download ({reason}); put {', '.join(absent)} from {origin} there, "
             f"or name another folder in LAMSEARCH_DATA{debian}"
         )
     return f"{name}: the files in {folder} cannot be read ({reason}); delete what was unpacked there and try again"

@@ -147,7 +147,7 @@ def _problem(file: Path, inside: Path) -> str:
 
 def _decoded(file: Path) -> NDArray[np.uint8]:
     """(channel, row, column); of an animation the first frame."""
-    from PIL import Image  # noqa: PLC0415 (0.1 s; needed only when the cache is cold)
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 (0.1 s; needed only when the cache is cold)
 
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
@@ -161,6 +161,8 @@ def _decoded(file: Path) -> NDArray[np.uint8]:
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     except _Unusable:
         raise
+    except UnidentifiedImageError:
+        raise _Unusable(f"is no intact image of format {', '.join(FORMATS)}") from None
     except Exception as error:  # decoders of foreign bytes raise anything, SyntaxError and struct.error included
         raise _Unusable(f"is no intact image ({' '.join(str(error).split()) or type(error).__name__})") from None
 

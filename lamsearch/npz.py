@@ -68,7 +68,7 @@ def _loaded(path: Path) -> dict[str, NDArray[Any]]:
             missing = [key for key in wanted[:2] if key not in file]
             if missing:
                 raise InputError(f"npz:{path} lacks {' and '.join(missing)}; it has {', '.join(file) or 'no arrays'}")
-            return {key: file[key] for key in wanted if key in file}
+            found = {key: file[key] for key in wanted if key in file}
     except (
         OSError,
         ValueError,
@@ -84,6 +84,10 @@ def _loaded(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(
             f"npz:{path} is no intact .npz of plain arrays ({reason}); write it with numpy.savez"
         ) from None
+    foreign = [key for key, value in found.items() if not isinstance(value, np.ndarray)]
+    if foreign:  # numpy hands out members of another format as bytes
+        raise InputError(f"npz:{path}: {' and '.join(foreign)}: no plain array; write it with numpy.savez")
+    return found
 
 
 def _images(images: NDArray[Any], path: Path) -> Images:
