@@ -14,7 +14,8 @@ LAYERS = [
     {"errors", "records", "config", "answer", "environment", "stopping", "study_files"},
     {
         *("architecture", "splits", "datasets", "cache", "loss", "model"),
-        *("smooth", "race", "plan", "pairs", "optimism", "selection", "wording"),
+        *("smooth", "race", "wilcoxon", "rules", "cohort", "pairs", "finalists", "plan"),
+        *("optimism", "selection", "wording"),
     },
     {"preparation", "training", "fused", "executor", "bench", "pruner"},
     {"store", "report"},

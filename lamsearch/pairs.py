@@ -1,0 +1,189 @@
+"""Paired errors: which λ is chosen, which ones cannot be told from it, and the largest within one standard error.
+
+All λ's of a cell (replicate, fold) share its split, initial weights and batch order, so differences between λ's
+are measured on shared cells only. Training sets of folds overlap, so that the plain error sd/√r is too small:
+Nadeau & Bengio 2003 (Inference for the generalization error) add 1/(k − 1) to 1/r. The variance of a difference is
+shrunk towards that of all λ's near the chosen one, with the weight of ``PRIOR_FREEDOM`` observations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from lamsearch.race import ROUNDING, Rows, argmax_largest
+from lamsearch.smooth import Floats, noise_of_one_fold, smooth, tally, two_way, winsorise
+
+PRIOR_FREEDOM = 8
+SMOOTHED_FROM = 30
+"""Number of λ's from which the smoother chooses instead of the raw mean."""
+
+MAX_PLACES = 256
+"""More λ's than this are smoothed in bins of log λ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """All scores of a study. Rows by rising λ with the baseline first; columns are cells, replicate 0 first.
+
+    ``decades`` (n,), −inf for the baseline; ``scores`` (n, c), NaN if absent; ``near``: how far behind the chosen λ
+    (in score units) a λ may be to tell something about the noise there.
+    """
+
+    decades: Floats
+    scores: Floats
+    n_folds: int
+    n_images: int
+    floor: float
+    near: float
+
+    @property
+    def positive(self) -> Rows:
+        """Rows with λ > 0."""
+        return np.isfinite(self.decades)
+
+    @property
+    def complete(self) -> Rows:
+        """Rows with all k folds of replicate 0."""
+        return np.asarray(np.isfinite(self.scores[:, : self.n_folds]).all(axis=1))
+
+    @property
+    def measured(self) -> Rows:
+        """Rows with at least one score."""
+        return np.asarray(np.isfinite(self.scores).any(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Every row against row ``chosen``; arrays (n,), NaN where nothing is shared.
+
+    ``mean`` is d̄ (negative: worse than the chosen λ), ``sd`` the shrunk s̃ of one difference, ``se`` and ``t`` make
+    the interval ``low`` … ``high``; ``shared`` counts cells; ``pooled_sd`` is s_p. ``inside``: E, high ≥ 0.
+    """
+
+    chosen: int
+    mean: Floats
+    sd: Floats
+    se: Floats
+    t: Floats
+    shared: Floats
+    pooled_sd: float
+
+    @property
+    def low(self) -> Floats:
+        """Lower ends of the intervals of d̄."""
+        return self.mean - self.t * self.se
+
+    @property
+    def high(self) -> Floats:
+        """Upper ends of the intervals of d̄."""
+        return self.mean + self.t * self.se
+
+    @property
+    def inside(self) -> Rows:
+        """E: rows that cannot be told from the chosen one."""
+        return np.nan_to_num(self.high, nan=-np.inf) >= 0
+
+
+def compare(grid: Grid, chosen: int) -> Comparison:
+    """Paired differences of all rows to ``chosen``, with one error bar for everything."""
+    d = grid.scores - grid.scores[chosen]
+    shared = np.isfinite(d).sum(axis=1).astype(np.float64)
+    cells = np.where(shared > 0, shared, np.nan)
+    mean = np.nansum(d, axis=1) / cells
+    squares = np.nansum((d - mean[:, None]) ** 2, axis=1)  # (r − 1) · var(d)
+    pooled = 2.0 * noise_near(grid, mean) ** 2
+    sd = np.sqrt((squares + PRIOR_FREEDOM * pooled) / (cells - 1 + PRIOR_FREEDOM))
+    sd = np.maximum(sd, 1.0 / grid.n_images)
+    se = sd * np.sqrt(1.0 / cells + 1.0 / (grid.n_folds - 1))
+    se[chosen] = 0.0
+    t = stdtrit(np.where(shared > 0, cells - 1 + PRIOR_FREEDOM, np.nan), 0.975)
+    return Comparison(chosen=chosen, mean=mean, sd=sd, se=se, t=t, shared=shared, pooled_sd=float(np.sqrt(pooled)))
+
+
+def noise_near(grid: Grid, mean: Floats) -> float:
+    """σ of one score from the λ's within ``near`` of the chosen one; from one fold alone, by second differences."""
+    close = np.nan_to_num(mean, nan=-np.inf) >= -grid.near
+    square, freedom = two_way(grid.scores[close])
+    if freedom:
+        return float(np.sqrt(square))
+    fold = int(np.argmax(np.isfinite(grid.scores).sum(axis=0)))
+    values = grid.scores[grid.positive & np.isfinite(grid.scores[:, fold]), fold]
+    return noise_of_one_fold(values, floor=grid.floor)
+
+
+def smoothed(grid: Grid, sigma: float) -> tuple[Floats, Floats]:
+    """Posterior mean and sd, each (n,), of the curve, on the scale of scores (replicate 0's mean cell effect added)."""
+    capped = winsorise(grid.scores, sigma)
+    sums, counts = tally(capped)
+    places, row_of = _places(grid.decades)
+    total, held = (_gathered(values, row_of, len(places)) for values in (sums, counts))
+    posterior = smooth(places, total, held, sigma)
+    level = float(np.nanmean(posterior.cells[: grid.n_folds]))
+    spread = np.sqrt(np.maximum(np.diagonal(posterior.cov), 0.0))
+    return posterior.mean[row_of] + level, spread[row_of]
+
+
+def choose(grid: Grid) -> tuple[int, str]:
+    """Row of λ̂ and the rule that chose it. Means within half an image tie, and the larger λ wins.
+
+    Complete λ's only; while there is none, the smoother's best among all that have a score. −1 if none has.
+    """
+    candidates = grid.complete & grid.positive
+    if not candidates.any():
+        some = grid.measured & grid.positive
+        if not some.any():
+            return -1, ""
+        return argmax_largest(smoothed(grid, noise_near(grid, np.zeros(len(some))))[0], some), "smoothed partial folds"
+    repeated = candidates & np.isfinite(grid.scores[:, grid.n_folds :]).any(axis=1)
+    if repeated.any():
+        shared = np.isfinite(grid.scores[repeated]).all(axis=0)
+        return _best_mean(grid, grid.scores[:, shared], repeated), "mean over folds and replicates"
+    raw = _best_mean(grid, grid.scores[:, : grid.n_folds], candidates)
+    if int(grid.positive.sum()) < SMOOTHED_FROM:
+        return raw, "mean over folds"
+    near = compare(grid, raw)
+    curve, _ = smoothed(grid, max(grid.floor, near.pooled_sd / np.sqrt(2.0)))
+    return argmax_largest(curve, candidates & near.inside), "smoothed curve"
+
+
+def one_se(grid: Grid, comparison: Comparison) -> int:
+    """Row of lam_1se (paired): the largest complete λ ≥ λ̂ whose mean is within s̃/√cells of λ̂'s."""
+    with np.errstate(invalid="ignore"):
+        close = np.round(comparison.mean + comparison.sd / np.sqrt(comparison.shared), ROUNDING) >= 0
+    near = np.flatnonzero(close & grid.complete & grid.positive)
+    return max(comparison.chosen, int(near[-1])) if len(near) else comparison.chosen
+
+
+def one_se_classical(grid: Grid, chosen: int) -> int:
+    """Row of the classical lam_1se (glmnet): the largest complete λ within the *level's* standard error of λ̂."""
+    folds = grid.scores[:, : grid.n_folds]
+    if not grid.complete[chosen]:
+        return chosen
+    bar = folds[chosen].mean() - folds[chosen].std(ddof=1) / np.sqrt(grid.n_folds)
+    means = np.where(grid.complete & grid.positive, np.nan_to_num(folds, nan=-np.inf).mean(axis=1), -np.inf)
+    return max(chosen, int(np.flatnonzero(np.round(means - bar, ROUNDING) >= 0)[-1]))
+
+
+def _best_mean(grid: Grid, scores: Floats, among: Rows) -> int:
+    means = np.where(among, np.where(among[:, None], scores, 0.0).mean(axis=1), -np.inf)
+    tied = np.round(means.max() - means, ROUNDING) <= 0.5 / grid.n_images
+    return int(np.flatnonzero(tied & among)[-1])
+
+
+def _places(decades: Floats) -> tuple[Floats, np.ndarray]:
+    """Positions to smooth over and each row's place: its own, or, with very many rows, its bin."""
+    if len(decades) <= MAX_PLACES:
+        return decades, np.arange(len(decades))
+    real = decades[np.isfinite(decades)]
+    width = (real[-1] - real[0]) / (MAX_PLACES - 2) or 1.0
+    binned = np.where(np.isfinite(decades), real[0] + width * np.round((decades - real[0]) / width), -np.inf)
+    return np.unique(binned, return_inverse=True)
+
+
+def _gathered(values: Floats, row_of: np.ndarray, n: int) -> Floats:
+    gathered = np.zeros((n, values.shape[1]))
+    np.add.at(gathered, row_of, values)
+    return gathered

@@ -1,0 +1,222 @@
+"""One decision of the race over folds: from what has been seen, how many folds each λ is to have next.
+
+A *standing* is all that a decision may look at. Rows are λ's by rising λ with the baseline first, so that nothing
+depends on slot numbers or on the order of arrival. Decisions use finished folds only.
+Sources: Krueger, Panknin & Braun 2015 (CVST); Bergman, Purucker & Hutter 2024; Birattari et al. 2002 (F-race).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamsearch.records import BASELINE, Parked
+from lamsearch.smooth import Floats, Posterior, noise_of_one_fold, smooth, tally, two_way, winsorise
+
+Rows = NDArray[np.bool_]
+Counts = NDArray[np.int64]
+
+KEEP = (0.5, 0.35, 0.25, 0.25, 0.2)
+"""Share of the cohort kept after fold 1, 2, …; the last one from then on."""
+
+ROUNDING = 9
+"""Decimals of a comparison: sums in another order must not decide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """``slots`` (n,); ``decades`` (n,), −inf for the baseline; ``scores`` (n, k), NaN if unseen.
+
+    ``open``: rows scheduled further up to now. ``ours``: rows of the present cohort (and the baseline), which cost
+    something; the others are complete λ's of earlier cohorts. ``failed`` rows get no more folds.
+    """
+
+    slots: tuple[int, ...]
+    decades: Floats
+    scores: Floats
+    open: Rows
+    ours: Rows
+    failed: Rows
+
+    @property
+    def n_folds(self) -> int:
+        """k."""
+        return int(self.scores.shape[1])
+
+    @property
+    def seen(self) -> Counts:
+        """Folds measured, (n,): always the first so many."""
+        return np.asarray(np.isfinite(self.scores).sum(axis=1), dtype=np.int64)
+
+    @property
+    def positive(self) -> Rows:
+        """Rows with λ > 0."""
+        return np.isfinite(self.decades)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """``need`` (n,): folds that each row is to have before the next decision; ``parked``: why the others rest."""
+
+    need: Counts
+    parked: Mapping[int, Parked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the scores of a standing say: ``sigma``, the smoother's ``posterior``, the leaders (rows, or None).
+
+    ``gap`` and ``spread`` (n,) are mean and sd of g − g(``best``); ``raw`` (n,) means over the first ``fold`` folds.
+    """
+
+    sigma: float
+    posterior: Posterior
+    best: int
+    gap: Floats
+    spread: Floats
+    raw: Floats
+
+
+def argmax_largest(values: Floats, among: Rows) -> int:
+    """Row of the greatest of ``values`` ``among`` rows; ties go to the larger λ. −1 if there is none."""
+    if not among.any():
+        return -1
+    masked = np.where(among, np.round(values, ROUNDING), -np.inf)
+    return len(masked) - 1 - int(np.argmax(masked[::-1]))
+
+
+def noise(standing: Standing, fold: int, rivals: Rows, *, floor: float) -> float:
+    """σ of one score after ``fold`` folds: second differences after the first, two-way residuals of the better half."""
+    if fold < 2:
+        seen = np.isfinite(standing.scores[:, 0]) & standing.positive
+        return noise_of_one_fold(standing.scores[seen, 0], floor=floor)
+    table = standing.scores[rivals, :fold]
+    if len(table) >= 4:
+        order = np.lexsort((-np.arange(len(table)), -np.round(table.mean(axis=1), ROUNDING)))
+        table = table[order[: (len(table) + 1) // 2]]
+    square, freedom = two_way(table)
+    return max(floor, float(np.sqrt(square))) if freedom else 5.0 * floor
+
+
+def look(standing: Standing, fold: int, rivals: Rows, *, floor: float) -> View:
+    """Noise, smoother and leader after ``fold`` folds. ``rivals``: rows that have all of them."""
+    sigma = noise(standing, fold, rivals, floor=floor)
+    sums, counts = tally(winsorise(standing.scores, sigma))
+    posterior = smooth(standing.decades, sums, counts, sigma)
+    best = argmax_largest(posterior.mean, rivals & standing.positive)
+    gap, spread = posterior.gap(best)
+    raw = np.where(rivals, standing.scores[:, :fold].mean(axis=1), -np.inf)
+    return View(sigma=sigma, posterior=posterior, best=best, gap=gap, spread=spread, raw=raw)
+
+
+def judge(standing: Standing, fold: int, *, tau: float, floor: float) -> Decision:
+    """The decision after fold ``fold`` (1 … k − 1): which open rows go on to the next, and why the others do not."""
+    rivals = standing.open & ~standing.failed & (standing.seen >= fold)
+    if not (rivals & standing.positive).any():
+        return _go_on(standing, rivals, fold)
+    view = look(standing, fold, rivals, floor=floor)
+    keep = _protected(standing, view, rivals, fold)
+    hope = np.round(view.gap + view.spread, ROUNDING)
+    room = int(np.ceil(KEEP[min(fold, len(KEEP)) - 1] * standing.ours.sum())) - int((keep & standing.ours).sum())
+    for row in np.lexsort((-np.arange(len(hope)), -hope)):
+        if room <= 0 or hope[row] < tau:
+            break
+        if rivals[row] and standing.ours[row] and not keep[row]:
+            keep[row] = True
+            room -= 1
+    parked = {}
+    for row in np.flatnonzero(standing.open & standing.ours & ~standing.failed & ~keep):
+        crowded = hope[row] >= tau
+        parked[standing.slots[row]] = _evidence(standing, view, int(row), "no room" if crowded else "cannot win")
+    return Decision(need=_need(standing, keep, fold + 1), parked=parked)
+
+
+def last_look(standing: Standing, *, floor: float) -> Decision:
+    """After the last fold: complete the smoother's best λ, and the largest λ that is as good as it within its error."""
+    k = standing.n_folds
+    alive = ~standing.failed & (standing.seen > 0)
+    full = alive & (standing.seen == k)
+    if not (alive & standing.positive).any():
+        return _go_on(standing, full, k - 1)
+    rivals = full if (full & standing.positive).any() else alive & (standing.seen == standing.seen[alive].max())
+    fold = int(standing.seen[rivals].min())
+    view = look(standing, fold, rivals, floor=floor)
+    best = argmax_largest(view.posterior.mean, alive & standing.positive)
+    gap, _ = view.posterior.gap(best)
+    near = alive & standing.positive & (np.round(gap, ROUNDING) >= -view.sigma * np.sqrt(2.0 / k))
+    keep = full.copy()
+    keep[[best, int(np.flatnonzero(near)[-1])]] = True
+    return Decision(need=_need(standing, keep, k), parked={})
+
+
+def sure(standing: Standing, fold: int, tolerance: float, floor: float) -> Decision | None:
+    """The end of the race, if no open λ can beat the leader by more than ``tolerance`` (two posterior sds)."""
+    rivals = standing.open & ~standing.failed & (standing.seen >= fold)
+    if not (rivals & standing.positive).any():
+        return None
+    view = look(standing, fold, rivals, floor=floor)
+    if np.any((view.gap + 2.0 * view.spread)[rivals & standing.positive] > tolerance):
+        return None
+    keep = np.zeros(len(rivals), dtype=bool)
+    keep[view.best] = True
+    rest = np.flatnonzero(rivals & standing.ours & standing.positive & ~keep)
+    parked = {standing.slots[row]: _evidence(standing, view, int(row), "sure") for row in rest}
+    return Decision(need=_need(standing, keep, standing.n_folds), parked=parked)
+
+
+def nothing_to_find(standing: Standing, decades: Floats, tolerance: float, floor: float) -> bool:
+    """True if no λ that might still come, at ``decades``, can beat the leader by more than ``tolerance`` (two sds)."""
+    full = (standing.seen == standing.n_folds) & standing.positive
+    if not full.any():
+        return False
+    seen = np.flatnonzero(standing.seen > 0)
+    joined = Standing(
+        slots=(*(standing.slots[row] for row in seen), *(BASELINE - 1 - number for number in range(len(decades)))),
+        decades=np.concatenate([standing.decades[seen], decades]),
+        scores=np.vstack([standing.scores[seen], np.full((len(decades), standing.n_folds), np.nan)]),
+        **{name: np.zeros(len(seen) + len(decades), dtype=bool) for name in ("open", "ours", "failed")},
+    )
+    rivals = np.concatenate([full[seen], np.zeros(len(decades), dtype=bool)])
+    view = look(joined, standing.n_folds, rivals, floor=floor)
+    return bool(np.all((view.gap + 2.0 * view.spread)[len(seen) :] <= tolerance))
+
+
+def _protected(standing: Standing, view: View, rivals: Rows, fold: int) -> Rows:
+    """Rows that no quota may touch: the baseline, both leaders, and two candidates for lam_1se."""
+    candidates = rivals & standing.positive
+    raw_best = argmax_largest(view.raw, candidates)
+    keep = rivals & ~standing.positive
+    keep[[view.best, raw_best]] = True
+    near_smooth = np.round(view.gap + view.spread, ROUNDING) >= -view.sigma * np.sqrt(2.0 / standing.n_folds)
+    near_raw = np.round(view.raw - view.raw[raw_best], ROUNDING) >= -view.sigma * np.sqrt(2.0 / fold)
+    large = candidates & (near_smooth | near_raw)
+    large[: min(view.best, raw_best)] = False
+    keep[np.flatnonzero(large)[-2:]] = True
+    return keep
+
+
+def _evidence(standing: Standing, view: View, row: int, reason: str) -> Parked:
+    words = {
+        "cannot win": "unlikely to beat the leader by as much as matters",
+        "no room": "behind others that are as promising",
+        "sure": "the answer can no longer change by more than the tolerance",
+    }
+    return Parked(
+        slot=standing.slots[row],
+        after=int(standing.seen[row]),
+        rival=standing.slots[view.best],
+        margin=float(-view.gap[row]),
+        reason=words[reason],
+    )
+
+
+def _go_on(standing: Standing, keep: Rows, fold: int) -> Decision:
+    return Decision(need=_need(standing, keep, fold + 1), parked={})
+
+
+def _need(standing: Standing, keep: Rows, fold: int) -> Counts:
+    wanted = keep | (np.asarray(standing.slots) == BASELINE)
+    return np.where(wanted & ~standing.failed, np.maximum(fold, standing.seen), standing.seen)
