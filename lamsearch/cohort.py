@@ -141,10 +141,10 @@ def _decide(lap: Lap, rules: Rules) -> Lap:
     if rules.pruner == "wilcoxon":
         decision = wilcoxon.judge(lap.standing, fold)
     elif fold >= k:
-        decision = race.last_look(lap.standing, floor=rules.floor)
+        decision = race.last_look(lap.standing, floor=rules.scale.floor)
     else:
-        decision = race.judge(lap.standing, fold, tau=rules.tau, floor=rules.floor)
-        if rules.until == "sure" and (early := race.sure(lap.standing, fold, rules.tolerance, rules.floor)):
+        decision = race.judge(lap.standing, fold, tau=rules.scale.tau, floor=rules.scale.floor)
+        if rules.until == "sure" and (early := race.sure(lap.standing, fold, rules.scale.tolerance, rules.scale.floor)):
             decision, fold = early, k + 1
     resumed = {lap.standing.slots[row] for row in np.flatnonzero(decision.need > lap.standing.seen)}
     parked = {slot: why for slot, why in {**lap.parked, **decision.parked}.items() if slot not in resumed}

@@ -31,8 +31,8 @@ def grid_of(
         scores=table,
         n_folds=rules.n_folds,
         n_images=rules.n_images,
-        floor=rules.floor,
-        near=rules.near,
+        floor=rules.scale.floor,
+        near=rules.scale.near,
     )
 
 
@@ -64,7 +64,7 @@ def settled(runners: Sequence[Runner], scores: Mapping[FitKey, float], replicate
     chosen, _ = pairs.choose(grid)
     comparison = pairs.compare(grid, chosen)
     low, high = -comparison.high[0], -comparison.low[0]
-    return bool(low > 0 or high < 0 or high < rules.margin)
+    return bool(low > 0 or high < 0 or high < rules.scale.margin)
 
 
 def closing_fits(runners: Sequence[Runner], rules: Rules) -> list[tuple[int, range]]:
@@ -78,7 +78,7 @@ def closing_fits(runners: Sequence[Runner], rules: Rules) -> list[tuple[int, ran
     if not rows.any():
         return []
     level = np.array([np.mean(runner.scores) if runner.scores else np.nan for runner in runners])
-    sigma = max(rules.floor, pairs.noise_near(grid, level - level[rows].max()))
+    sigma = max(rules.scale.floor, pairs.noise_near(grid, level - level[rows].max()))
     curve, _ = pairs.smoothed(grid, sigma)
     behind = curve - curve[rows].max()
     good = [int(row) for row in np.flatnonzero(rows & (behind >= -sigma * np.sqrt(2.0 / rules.n_folds)))]

@@ -167,7 +167,7 @@ def _behind(state: _State, lap: Lap) -> _State:
     own = [runner for runner in cohort.finishers(lap) if runner.slot not in {old.slot for old in stop.incumbents}]
     base = next((cohort.runner(standing, int(row)).scores for row in np.flatnonzero(~standing.positive)), ())
     sure = state.rules.until == "sure" and stop.at + 1 < len(state.numbers)
-    sure = sure and race.nothing_to_find(standing, _places(state), state.rules.tolerance, state.rules.floor)
+    sure = sure and race.nothing_to_find(standing, _places(state), state.rules.scale.tolerance, state.rules.scale.floor)
     stop = _Stop(
         at=len(state.numbers) if sure else stop.at + 1,
         incumbents=cohort.best([*stop.incumbents, *own]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from lamsearch.config import SearchConfig
@@ -14,19 +14,14 @@ EPOCH_PRUNERS = frozenset({"median", "percentile", "halving", "hyperband"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What decisions depend on, besides the scores. Everything with a unit is in units of the score.
+class Scale:
+    """Thresholds in units of the score. A nat of log loss counts like a third of an accuracy.
 
-    ``n_images`` are validated once per replicate. ``tau``: a gain worth another fold. ``floor``: the least noise
-    assumed. ``near``: λ's within this distance of the best tell about the noise there. ``tolerance``: "sure" means
-    that the answer cannot change by more. ``margin``: a gain certainly below it does not matter.
+    ``tau``: a gain worth another fold. ``floor``: the least noise assumed. ``near``: λ's within this distance of the
+    best tell about the noise there. ``tolerance``: "sure" means that the answer cannot change by more. ``margin``:
+    a gain certainly below it does not matter.
     """
 
-    pruner: str
-    n_folds: int
-    n_images: int
-    n_replicates: int = 1
-    until: Literal["spent", "sure"] = "spent"
     tau: float = 0.001
     floor: float = 0.001
     near: float = 0.02
@@ -34,16 +29,36 @@ class Rules:
     margin: float = 0.01
 
     @classmethod
+    def of(cls, metric: str) -> Scale:
+        """The thresholds of a metric."""
+        unit = 1.0 if metric == "accuracy" else 3.0
+        return cls(**{field.name: unit * float(str(field.default)) for field in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What decisions depend on, besides the scores. Everything with a unit is in units of the score.
+
+    ``n_images`` are validated once per replicate.
+    """
+
+    pruner: str
+    n_folds: int
+    n_images: int
+    n_replicates: int = 1
+    until: Literal["spent", "sure"] = "spent"
+    scale: Scale = Scale()
+
+    @classmethod
     def of(cls, search: SearchConfig, *, n_images: int) -> Rules:
-        """The rules of a study. A nat of log loss counts like a third of an accuracy."""
-        unit = 1.0 if search.metric == "accuracy" else 3.0
+        """The rules of a study."""
         return cls(
             pruner=search.pruner,
             n_folds=search.folds,
             n_images=n_images,
             n_replicates=search.replicates,
             until=search.until,
-            **{name: unit * getattr(cls, name) for name in ("tau", "floor", "near", "tolerance", "margin")},
+            scale=Scale.of(search.metric),
         )
 
     @property

@@ -15,7 +15,7 @@ LAYERS = [
     {
         *("architecture", "splits", "datasets", "cache", "loss", "model"),
         *("smooth", "race", "wilcoxon", "rules", "cohort", "pairs", "finalists", "plan"),
-        *("optimism", "selection", "wording"),
+        *("optimism", "edges", "curve", "selection", "wording"),
     },
     {"preparation", "training", "fused", "executor", "bench", "pruner"},
     {"store", "report"},

@@ -1,0 +1,107 @@
+"""The CV curve: every λ's level, paired difference to the chosen λ, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamsearch import pairs
+from lamsearch.records import CurvePoint, FitKey, Parked, PointStatus, ScoreTable, SlotRow, StudyMeta
+from lamsearch.rules import Scale
+from lamsearch.smooth import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """``rows``: slots with a known λ, rising, the baseline first; the same rows as in ``grid`` and ``pairs``."""
+
+    rows: tuple[SlotRow, ...]
+    grid: pairs.Grid
+    versus: pairs.Comparison
+    meta: StudyMeta
+
+    @property
+    def chosen(self) -> int:
+        """Row of λ̂."""
+        return self.versus.chosen
+
+    def lam_over_m(self, row: int) -> float:
+        """λ/m of a row, 0 for the baseline."""
+        return 0.0 if self.rows[row].is_baseline else float(self.rows[row].lam_over_m or 0.0)
+
+
+def rows_of(table: ScoreTable) -> tuple[SlotRow, ...]:
+    """Slots with a known λ, rising, the baseline first."""
+    return tuple(sorted((row for row in table.slots if row.is_baseline or row.lam_over_m is not None), key=_place))
+
+
+def _place(row: SlotRow) -> tuple[float, int]:
+    return (-1.0 if row.is_baseline else float(row.lam_over_m or 0.0), row.slot)
+
+
+def grid_of(rows: Sequence[SlotRow], scores: Mapping[FitKey, float], meta: StudyMeta, scale: Scale) -> pairs.Grid:
+    """The scores of ``rows`` in all cells, replicate 0 first."""
+    replicates = 1 + max((key.replicate for key in scores), default=0)
+    row_of = {row.slot: number for number, row in enumerate(rows)}
+    matrix = np.full((len(rows), replicates * meta.n_folds), np.nan)
+    for key, score in scores.items():
+        if key.slot in row_of:
+            matrix[row_of[key.slot], key.replicate * meta.n_folds + key.fold] = score
+    return pairs.Grid(
+        decades=np.array([-np.inf if row.is_baseline else np.log10(row.lam_over_m or np.nan) for row in rows]),
+        scores=matrix,
+        n_folds=meta.n_folds,
+        n_images=meta.n_images,
+        floor=scale.floor,
+        near=scale.near,
+    )
+
+
+def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
+    """One point per λ, rising, the baseline first. ``parked``: why a λ got no further folds."""
+    grid, versus = case.grid, case.versus
+    smooth, _ = pairs.smoothed(grid, max(grid.floor, versus.pooled_sd / np.sqrt(2.0)))
+    cells = np.isfinite(grid.scores).sum(axis=1)
+    reference = float(np.nanmean(grid.scores[case.chosen]))
+    points = []
+    for number, row in enumerate(case.rows):
+        seen = grid.scores[number][np.isfinite(grid.scores[number])]
+        status: PointStatus = "running" if len(seen) else "waiting"
+        if grid.complete[number]:
+            status = "complete"
+        elif row.failed is not None:
+            status = "failed"
+        elif row.slot in parked or row.stopped is not None:
+            status = "pruned"
+        points.append(
+            CurvePoint(
+                slot=row.slot,
+                lam=case.lam_over_m(number) * case.meta.m,
+                lam_over_m=case.lam_over_m(number),
+                status=status,
+                n_cells=int(cells[number]),
+                mean=_mean(seen, reference, versus.mean[number], whole=bool(grid.complete[number])),
+                sem=float(seen.std(ddof=1) / np.sqrt(len(seen))) if len(seen) > 1 else None,
+                smooth=_known(smooth[number]) if len(seen) and not row.is_baseline else None,
+                difference=_known(versus.mean[number]),
+                se=_known(versus.se[number]),
+                difference_low=_known(versus.low[number]),
+                difference_high=_known(versus.high[number]),
+                in_range=bool(versus.inside[number]),
+                parked=parked.get(row.slot),
+                failed=row.failed,
+            )
+        )
+    return tuple(points)
+
+
+def _mean(seen: Floats, reference: float, difference: float, *, whole: bool) -> float | None:
+    if not len(seen):
+        return None
+    return float(seen.mean()) if whole or not np.isfinite(difference) else reference + float(difference)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,189 @@
+"""The answer: a pure function of what has been measured.
+
+Chosen λ, everything that cannot be told from it, lam_1se, the gain over λ = 0 with its verdict, edges and optimism.
+The formulas live in ``pairs``, ``smooth`` and ``optimism``; this module puts them into one ``Answer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from lamsearch import edges, optimism, pairs
+from lamsearch.curve import Case, curve, grid_of, rows_of
+from lamsearch.errors import NoAnswerYet
+from lamsearch.records import (
+    BASELINE,
+    Answer,
+    Budget,
+    FitKey,
+    Interval,
+    Optimism,
+    Parked,
+    ScoreTable,
+    StudyMeta,
+    TestScore,
+    Verdict,
+)
+from lamsearch.rules import Scale
+
+DETECTABLE = 3.1
+"""A true gain of so many SE₀ is seen in four of five studies (t + the 0.8 quantile)."""
+
+
+def select(
+    table: ScoreTable,
+    *,
+    parked: Mapping[int, Parked],
+    meta: StudyMeta,
+    budget: Budget,
+    oof: Mapping[FitKey, NDArray[Any]] | None = None,
+    positions: optimism.Positions | None = None,
+    other_scores: Mapping[FitKey, float] | None = None,
+    test: TestScore | None = None,
+    final: bool = False,
+) -> Answer:
+    """The answer from whatever ``table`` holds: sensible from the first scores on, final if the caller says so.
+
+    ``oof``: score of each validation image of a fit, higher is better (1/0 correct, or −loss for log loss), in the
+    order of the split's validation indices. ``positions``: those indices by (replicate, fold), needed to average an
+    image over replicates; without them replicate 0 alone is resampled. ``other_scores``: the other metric's scores,
+    higher is better too. Raises NoAnswerYet if no λ > 0 has a score.
+    """
+    scale = Scale.of(meta.metric)
+    rows = rows_of(table)
+    grid = grid_of(rows, table.scores, meta, scale)
+    chosen, rule = pairs.choose(grid)
+    if chosen < 0:
+        raise NoAnswerYet(f"study {meta.study!r} has no score of any λ > 0 yet; try again after the first fold fit")
+    case = Case(rows=rows, grid=grid, versus=pairs.compare(grid, chosen), meta=meta)
+    gain, detectable, verdict = _gain(case)
+    one_se, classical = pairs.one_se(grid, case.versus), pairs.one_se_classical(grid, chosen)
+    level, sem = _level(case)
+    positive = case.versus.inside & grid.positive
+    members = np.flatnonzero(positive)
+    best = case.lam_over_m(chosen)
+    unpaired = _unpaired_sd(case)
+    k, m = meta.n_folds, meta.m
+    return Answer(
+        study=meta.study,
+        status="final" if final else "provisional",
+        metric=meta.metric,
+        m=m,
+        n_folds=k,
+        n_replicates=grid.scores.shape[1] // k,
+        n_images=meta.n_images,
+        slot=rows[chosen].slot,
+        lam=best * m,
+        lam_over_m=best,
+        lam_carried=best * m * (k - 1) / k,
+        chosen_by=rule,
+        lam_1se=case.lam_over_m(one_se) * m,
+        lam_1se_over_m=case.lam_over_m(one_se),
+        lam_1se_classical=case.lam_over_m(classical) * m,
+        lam_1se_classical_over_m=case.lam_over_m(classical),
+        indistinguishable=_lams(case, case.versus.inside),
+        indistinguishable_partial=_lams(case, case.versus.inside & ~grid.complete),
+        range_low=case.lam_over_m(int(members[0])) * m,
+        range_high=case.lam_over_m(int(members[-1])) * m,
+        helps=verdict == "helps",
+        verdict=verdict,
+        matters=verdict != "not_shown" or gain is None or gain.high >= scale.margin,
+        gain=gain,
+        detectable_gain=detectable,
+        cv=level,
+        cv_sem=sem,
+        corrected=_corrected(case, oof, positions),
+        edges=edges.edges(
+            [case.lam_over_m(row) for row in map(int, np.flatnonzero(grid.positive & grid.measured))],
+            [case.lam_over_m(row) for row in map(int, members)],
+            zero_inside=bool(case.versus.inside[~grid.positive].any()),
+            searched=(meta.low, meta.high),
+        ),
+        paired_sd=case.versus.pooled_sd,
+        unpaired_sd=unpaired,
+        variance_ratio=(unpaired / case.versus.pooled_sd) ** 2 if unpaired and case.versus.pooled_sd else None,
+        other_metric="log_loss" if meta.metric == "accuracy" else "accuracy",
+        other_metric_lam=_other(case, other_scores or {}),
+        curve=curve(case, parked),
+        budget=budget,
+        test=test,
+        notes=_notes(case, gain),
+    )
+
+
+def _gain(case: Case) -> tuple[Interval | None, float | None, Verdict]:
+    """Gain of λ̂ over the baseline, the smallest gain that would have been seen, and the verdict."""
+    versus, zero = case.versus, np.flatnonzero(~case.grid.positive)
+    if not len(zero) or not versus.shared[zero[0]] > 0:
+        return None, None, "not_shown"
+    row = int(zero[0])
+    gain = Interval(mean=float(-versus.mean[row]), low=float(-versus.high[row]), high=float(-versus.low[row]))
+    verdict: Verdict = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
+    return gain, DETECTABLE * float(versus.se[row]), verdict
+
+
+def _level(case: Case) -> tuple[Interval, float]:
+    """CV score of λ̂ with a 95 % interval (Nadeau & Bengio), and its plain standard error."""
+    seen = case.grid.scores[case.chosen]
+    seen = seen[np.isfinite(seen)]
+    n = len(seen)
+    sd = float(seen.std(ddof=1)) if n > 1 else case.versus.pooled_sd / np.sqrt(2.0)
+    wide = sd * np.sqrt(1.0 / n + 1.0 / (case.meta.n_folds - 1)) * float(stdtrit(max(n - 1, 1), 0.975))
+    bounds = (0.0, 1.0) if case.meta.metric == "accuracy" else (-np.inf, 0.0)
+    mean = float(seen.mean())
+    return Interval(
+        mean=mean, low=float(max(bounds[0], mean - wide)), high=float(min(bounds[1], mean + wide))
+    ), sd / float(np.sqrt(n))
+
+
+def _unpaired_sd(case: Case) -> float:
+    """Sd of the difference of two λ's near λ̂, were they measured on different folds: √2 · sd over cells."""
+    near = case.grid.complete & (np.nan_to_num(case.versus.mean, nan=-np.inf) >= -case.grid.near)
+    folds = case.grid.scores[near, : case.grid.n_folds]
+    return float(np.sqrt(2.0 * folds.var(axis=1, ddof=1).mean())) if len(folds) else 0.0
+
+
+def _lams(case: Case, inside: NDArray[np.bool_]) -> tuple[float, ...]:
+    return tuple(case.lam_over_m(int(row)) * case.meta.m for row in np.flatnonzero(inside))
+
+
+def _corrected(
+    case: Case, oof: Mapping[FitKey, NDArray[Any]] | None, positions: optimism.Positions | None
+) -> Optimism | None:
+    """BBC-CV if every complete λ has its images, else from fold scores; None with fewer than two complete λ's."""
+    full = np.flatnonzero(case.grid.complete & case.grid.positive)
+    if len(full) < 2 or case.chosen not in full:
+        return None
+    images = optimism.image_scores([case.rows[row].slot for row in full], case.meta.n_folds, oof or {}, positions)
+    if images is not None:
+        return optimism.bbc_cv(images, seed=case.meta.n_images)
+    return optimism.tibshirani(case.grid.scores[full, : case.meta.n_folds], int(np.searchsorted(full, case.chosen)))
+
+
+def _other(case: Case, scores: Mapping[FitKey, float]) -> float | None:
+    """λ with the best mean of the other metric among complete λ's."""
+    means: list[tuple[float, float]] = []
+    for row in np.flatnonzero(case.grid.complete & case.grid.positive):
+        folds = [scores.get(FitKey(case.rows[row].slot, 0, fold)) for fold in range(case.meta.n_folds)]
+        known = [score for score in folds if score is not None]
+        if len(known) == case.meta.n_folds:
+            means.append((round(float(np.mean(known)), 9), case.lam_over_m(int(row))))
+    return max(means)[1] * case.meta.m if means else None
+
+
+def _notes(case: Case, gain: Interval | None) -> tuple[str, ...]:
+    notes = []
+    if not case.grid.complete[case.chosen]:
+        notes.append("No λ has all its folds yet: the choice rests on a smoothed curve through partial folds.")
+    if gain is None:
+        failed = next((row.failed for row in case.rows if row.slot == BASELINE), None)
+        notes.append(f"λ = 0 has no score{f' ({failed})' if failed else ' yet'}, so no gain can be stated.")
+    lost = sum(row.failed is not None and not case.grid.complete[number] for number, row in enumerate(case.rows))
+    if lost:
+        notes.append(f"{lost} of {len(case.rows)} λ's failed and are left out.")
+    return tuple(notes)
