@@ -1,0 +1,76 @@
+"""What λ does to a network: overfitting, the size of its weights, its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lamsearch.records import Answer
+from lamsearch.report import plots
+from lamsearch.report.averages import Averages
+from lamsearch.report.axes import Panel, ValueAxis, padded
+from lamsearch.report.scene import Scene
+
+
+def overfitting(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = True) -> Scene:
+    """Score on the training and on the validation images by λ: the gap is the overfitting.
+
+    Validation scores are the curve's own, so that a λ with few folds stands at the level of the others.
+    Collapsed λ's are held at the rim: they would flatten everything else.
+    """
+    accuracy = answer.metric == "accuracy"
+    sign = 1 if accuracy else -1
+    what, write = ("accuracy", plots.percents) if accuracy else ("log loss", plots.plain)
+    series = {
+        "training": {slot: row.train_acc if accuracy else row.train_loss for slot, row in averages.items()},
+        "validation": {point.slot: sign * point.mean for point in answer.curve if point.mean is not None},
+    }
+    scene = plots.scene("overfitting", f"training and validation {what} by λ", wide=wide, height=300)
+    scene.description = plots.ends_in_words(answer, series, write)
+    panel = Panel(left=56, right=scene.width - 82, top=36, bottom=scene.height - 42)
+    alive = {slot for slot, row in averages.items() if not row.collapsed} or set(averages)
+    axis = plots.value_axis(panel, [v for values in series.values() for slot, v in values.items() if slot in alive])
+    plots.plot(scene, answer, axis, series, label=what, write=write, inks=("c2", "c1"))
+    return scene
+
+
+def weights(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = True) -> Scene:
+    """‖w‖ and the share of weights near zero by λ: L2 shrinks, L1 empties."""
+    scene = plots.scene(
+        "weights", "size of the weights and share near zero by λ", wide=wide, height=266 if wide else 524
+    )
+    norm = {slot: row.weight_norm for slot, row in averages.items()}
+    share = {slot: row.near_zero for slot, row in averages.items()}
+    scene.description = " ".join(
+        (
+            plots.ends_in_words(answer, {"size of the weights": norm}, plots.plain),
+            plots.ends_in_words(answer, {"share near zero": share}, plots.percents),
+        )
+    )
+    half = scene.width / 2 if wide else scene.width
+    first = Panel(left=56, right=half - 14, top=36, bottom=224)
+    second = Panel(left=half + 66, right=scene.width - 14, top=36, bottom=224)
+    if not wide:
+        second = Panel(left=56, right=half - 14, top=294, bottom=482)
+    for panel, values, write, label in (
+        (first, norm, plots.plain, "size of the weights ‖w‖"),
+        (second, share, plots.percents, "share with |w| < 0.001"),
+    ):
+        axis = ValueAxis(panel=panel, low=0, high=padded([0, *values.values()])[1])
+        plots.plot(scene, answer, axis, {"": values}, label=label, write=write)
+    return scene
+
+
+def gradients(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = True) -> Scene:
+    """Norm of the weight gradient of each layer by λ: whether the penalty makes gradients vanish."""
+    scene = plots.scene("gradients", "gradient norm per layer by λ", wide=wide, height=310)
+    names = list(dict.fromkeys(name for row in averages.values() for name in row.grad_norms))[: len(plots.SERIES)]
+    series = {name: {slot: row.grad_norms.get(name, 0.0) for slot, row in averages.items()} for name in names}
+    scene.description = plots.ends_in_words(answer, series, plots.plain)
+    positive = [value for values in series.values() for value in values.values() if value > 0]
+    low, high = min(positive, default=0.1), max(positive, default=1.0)
+    panel = Panel(left=56, right=scene.width - 66, top=36, bottom=scene.height - 42)
+    axis = ValueAxis(panel=panel, low=max(low, high * 1e-6) / 1.6, high=high * 1.6, log=True)
+    alive = {name: {slot: v for slot, v in values.items() if v > 0} for name, values in series.items()}
+    label = "gradient norm, last epoch"
+    plots.plot(scene, answer, axis, alive, label=label, write=plots.plain, inks=plots.SERIES)
+    return scene

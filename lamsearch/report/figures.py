@@ -1,0 +1,195 @@
+"""The CV curve: which λ, against what, and how sure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lamsearch import wording
+from lamsearch.records import BASELINE, Answer, CurvePoint
+from lamsearch.report.axes import LamAxis, Panel, ValueAxis, padded
+from lamsearch.report.scene import Area, Dot, Ink, Line, Scene, Text, box
+
+WIDE, NARROW = 860.0, 358.0
+"""Widths of a figure in pixels: on a desk, and on a phone."""
+BEST, ONE_SE = "λ\u0302", "λ₁ₛₑ"
+ROWS = (40.0, 60.0)
+"""Baselines of the two rows of labels above the plot."""
+
+
+def curve(answer: Answer, *, wide: bool = True) -> Scene:
+    """Mean score by λ with paired error bars, λ = 0 beyond an axis break, E shaded, λ̂ and lam_1se as lines."""
+    scene = Scene(
+        name="curve",
+        title=f"{wording.metric_name(answer.metric)} in cross-validation by λ",
+        description=describe_curve(answer),
+        width=WIDE if wide else NARROW,
+        height=440 if wide else 370,
+    )
+    panel = Panel(left=56, right=scene.width - 14, top=72, bottom=scene.height - (66 if wide else 46))
+    axis = lam_axis(answer, panel)
+    shown = [point for point in answer.curve if point.mean is not None]
+    value = ValueAxis(panel=panel, low=(ends := _window(answer, shown))[0], high=ends[1])
+    _shade_range(scene, answer, axis)
+    value.draw(scene, lambda score: _tick(answer.metric, score), about=6)
+    scene.add(Text(x=0, y=16, text=_axis_name(answer.metric), ink="ink", bold=True))
+    axis.draw(scene, f"λ   (λ/m = λ / {answer.m:,})" if wide else "λ")
+    level = value(answer.cv.mean)
+    scene.add(Line(points=[(panel.left, level), (panel.right, level)], ink="c1", width=1, dash=(2, 3)))
+    _rules(scene, answer, axis)
+    smooth = [(axis(p.lam), value(p.smooth)) for p in _by_lam(answer) if p.smooth is not None and p.slot != BASELINE]
+    if len(smooth) > 1:
+        scene.add(Line(points=smooth, ink="c1", width=1.5, opacity=0.45))
+    crowded = len(shown) > (panel.right - axis.start) / 11
+    for point in sorted(shown, key=lambda p: (p.status == "complete", p.in_range)):
+        _point(scene, answer, point, axis, value, crowded=crowded)
+    if wide:
+        _legend(scene)
+    return scene
+
+
+def _legend(scene: Scene) -> None:
+    y = scene.height - 6
+    x = 56.0
+    scene.add(Dot(x=x + 4, y=y - 4, radius=3.75), Text(x=x + 14, y=y, text="on all folds, with paired 95 % interval"))
+    x += 256
+    scene.add(Dot(x=x, y=y - 4, radius=5.5, ink="faint", hollow=True))
+    scene.add(
+        Text(x=x, y=y - 0.8, text="2", size=9, anchor="middle"), Text(x=x + 11, y=y, text="dropped after 2 folds")
+    )
+    x += 156
+    scene.add(Area(points=box(x, y - 11, 16, 13), ink="band"))
+    scene.add(Text(x=x + 22, y=y, text=f"cannot be told from {BEST}: the bar reaches its level"))
+
+
+def lam_axis(answer: Answer, panel: Panel) -> LamAxis:
+    """The λ axis that all figures of an answer share."""
+    lams = [point.lam for point in answer.curve if point.lam > 0 and math.isfinite(point.lam)]
+    edge = (max(lams) / min(lams)) ** 0.02 if lams else 1.0
+    zero = any(point.slot == BASELINE for point in answer.curve)
+    return LamAxis(panel=panel, low=min(lams, default=1.0) / edge, high=max(lams, default=1.0) * edge, zero=zero)
+
+
+def describe_curve(answer: Answer) -> str:
+    """The curve in words, for readers who do not see it."""
+    text = (
+        f"{wording.headline(answer)} At λ = {wording.lam(answer.lam)} the score is "
+        f"{wording.level(answer.metric, answer.cv.mean)}. {wording.how_sure(answer)} "
+        f"Largest λ within one standard error: {wording.lam(answer.lam_1se)}."
+    )
+    return text if answer.gain is None else f"{text} Gain over λ = 0: {wording.gain(answer)}."
+
+
+def tip(answer: Answer, point: CurvePoint) -> str:
+    """One point in words."""
+    parts = [
+        f"λ = {wording.lam(point.lam)}",
+        f"λ/m = {wording.lam(point.lam_over_m)}",
+        wording.level(answer.metric, point.mean),
+    ]
+    if point.slot == answer.slot:
+        parts.append("chosen")
+    elif point.difference is not None:
+        parts.append(f"{wording.change(answer.metric, point.difference)} against the chosen λ")
+    folds = wording.count(point.n_cells, "fold")
+    return ", ".join([*parts, f"dropped after {folds}" if point.status == "pruned" else folds])
+
+
+def _by_lam(answer: Answer) -> list[CurvePoint]:
+    return sorted(answer.curve, key=lambda point: point.lam)
+
+
+def _window(answer: Answer, shown: Sequence[CurvePoint]) -> tuple[float, float]:
+    """The range of scores worth showing: what decides, not the depth of a collapse."""
+    means = [point.mean for point in shown if point.mean is not None]
+    bars = [end for point in shown if point.status == "complete" for end in _bar(point)]
+    widths = [high - low for low, high in (_bar(point) for point in shown if point.status == "complete")]
+    reach = 4 * max([*widths, 0.0]) or 0.02
+    floor = min([answer.cv.mean - reach, *(end for end in bars if end > answer.cv.mean - 2 * reach)])
+    return padded([value for value in (*means, *bars, answer.cv.mean) if value >= floor])
+
+
+def _bar(point: CurvePoint) -> tuple[float, float]:
+    if point.mean is None or point.difference is None or point.difference_low is None or point.difference_high is None:
+        return (point.mean or 0.0, point.mean or 0.0)
+    return (
+        point.mean + point.difference_low - point.difference,
+        point.mean + point.difference_high - point.difference,
+    )
+
+
+def _shade_range(scene: Scene, answer: Answer, axis: LamAxis) -> None:
+    panel = axis.panel
+    left, right = axis(max(answer.range_low, axis.low)) - 7, axis(min(answer.range_high, axis.high)) + 7
+    scene.add(Area(points=box(left, panel.top, right - left, panel.bottom - panel.top), ink="band"))
+    if wording.zero_in_range(answer):
+        width = axis.start - panel.left - 22
+        scene.add(Area(points=box(panel.left, panel.top, width, panel.bottom - panel.top), ink="band"))
+
+
+def _rules(scene: Scene, answer: Answer, axis: LamAxis) -> None:
+    """λ̂ and lam_1se with labels above the plot: λ̂'s to the left, lam_1se's to the right, each where it has room."""
+    if answer.lam_1se == answer.lam:
+        _rule(scene, axis, answer.lam, f"{BEST} = {ONE_SE} = {wording.lam(answer.lam)}", row=1, right=True)
+        return
+    label = f"{ONE_SE} = {wording.lam(answer.lam_1se)}"
+    fits = axis(answer.lam_1se) + _length(label) < axis.panel.right
+    _rule(scene, axis, answer.lam_1se, label, row=1 if fits else 0, right=fits, ink="c2", dash=(6, 4))
+    _rule(scene, axis, answer.lam, f"{BEST} = {wording.lam(answer.lam)}", row=0 if fits else 1, right=False)
+
+
+def _rule(
+    scene: Scene,
+    axis: LamAxis,
+    lam: float,
+    label: str,
+    *,
+    row: int,
+    right: bool,
+    ink: Ink = "c1",
+    dash: tuple[float, float] | None = None,
+) -> None:
+    x, y = axis(lam), ROWS[row]
+    right = (right and x + _length(label) < axis.panel.right) or x - _length(label) < 0
+    scene.add(
+        Line(points=[(x, y - 9), (x, axis.panel.bottom)], ink=ink, width=1.25, dash=dash),
+        Text(
+            x=x + (6 if right else -6), y=y, text=label, ink=ink, anchor="start" if right else "end", bold=True, size=13
+        ),
+    )
+
+
+def _length(label: str) -> float:
+    return 8.0 * len(label) + 6
+
+
+def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value: ValueAxis, *, crowded: bool) -> None:
+    assert point.mean is not None
+    x, y = axis(point.lam), value(point.mean)
+    said = tip(answer, point)
+    chosen = point.slot == answer.slot
+    ink: Ink = "c1" if point.in_range or chosen else "muted"
+    if point.mean < value.low:
+        scene.add(Area(points=[(x - 5, y - 9), (x + 5, y - 9), (x, y)], ink="faint", tip=said))
+        return
+    low, high = _bar(point)
+    complete = point.status == "complete"
+    if high > low and (complete or not crowded):
+        scene.add(
+            Line(points=[(x, value(low)), (x, value(high))], ink=ink, width=1.25, opacity=0.8 if complete else 0.25)
+        )
+    if complete:
+        scene.add(Dot(x=x, y=y, radius=6 if chosen else 3.75, ink=ink, tip=said))
+        return
+    ring: Ink = "c1" if point.in_range else "faint"
+    scene.add(Dot(x=x, y=y, radius=3 if crowded else 5.5, ink=ring, hollow=True, opacity=0.8, tip=said))
+    if not crowded:
+        scene.add(Text(x=x, y=y + 3.2, text=str(point.n_cells), ink="muted", size=9, anchor="middle"))
+
+
+def _tick(metric: str, score: float) -> str:
+    return f"{100 * score:.4g} %" if metric == "accuracy" else f"{0 - score:.4g}".replace("-", wording.MINUS)
+
+
+def _axis_name(metric: str) -> str:
+    return "validation accuracy" if metric == "accuracy" else "validation log loss (less is better: up)"

@@ -1,0 +1,111 @@
+"""The tables of a report: every λ that was tried, and every fold score, on the page and as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from io import StringIO
+
+from lamsearch import wording
+from lamsearch.records import BASELINE, Answer, CurvePoint, FoldResult
+from lamsearch.report.averages import Averages
+from lamsearch.report.course import spent
+from lamsearch.report.markup import Markup, el, joined
+
+COLUMNS = ("λ", "λ/m", "folds", "score", "against the chosen", "95 % interval", "as good", "training", "‖w‖", "near 0")
+
+
+def trials(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
+    """One row per λ, rising; sortable where scripts run."""
+    last = (*COLUMNS, "time", "what became of it")
+    head = el("tr", *(el("th", label, scope="col") for label in last))
+    rows = [
+        _trial(answer, point, averages.get(point.slot)) for point in sorted(answer.curve, key=lambda point: point.lam)
+    ]
+    caption = el("caption", f"All {len(rows)} λ's, λ = 0 first. Differences are paired, on the folds that both have.")
+    table = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")
+    return el("div", table, class_="scroll", tabindex="0", role="region", aria_label="Every λ that was tried")
+
+
+def _trial(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
+    metric = answer.metric
+    chosen = point.slot == answer.slot
+    accuracy = metric == "accuracy"
+    bounds = "–"
+    if not chosen and point.difference_low is not None and point.difference_high is not None:
+        low, high = (wording.change(metric, end) for end in (point.difference_low, point.difference_high))
+        bounds = f"{low.removesuffix(' pp')} to {high}"
+    training = None if row is None else (row.train_acc if accuracy else -row.train_loss)
+    marks = [
+        label for label, lam in (("chosen", answer.lam), ("largest within 1 SE", answer.lam_1se)) if lam == point.lam
+    ]
+    cells = (
+        _cell(wording.lam(point.lam), point.lam, head=True, marks=marks if point.slot != BASELINE else []),
+        _cell(wording.lam(point.lam_over_m), point.lam_over_m),
+        _cell(str(point.n_cells), point.n_cells),
+        _cell(wording.level(metric, point.mean), point.mean),
+        _cell("–" if chosen else wording.change(metric, point.difference), point.difference),
+        _cell(bounds, point.difference_high),
+        _cell("yes" if point.in_range else "no", point.in_range),
+        _cell(wording.level(metric, training), training),
+        _cell("–" if row is None else f"{row.weight_norm:.2f}", None if row is None else row.weight_norm),
+        _cell("–" if row is None else wording.percent(row.near_zero), None if row is None else row.near_zero),
+        _cell("–" if row is None else wording.duration(row.seconds), None if row is None else row.seconds),
+        el("td", _fate(answer, point, row), class_="words"),
+    )
+    faded = "faded" if point.status != "complete" else None
+    return el("tr", *cells, id=f"slot-{point.slot}", class_="chosen" if chosen else faded)
+
+
+def _cell(text: str, value: float | None, *, head: bool = False, marks: Iterable[str] = ()) -> Markup:
+    tags = [el("span", mark, class_="tag") for mark in marks]
+    sort = "" if value is None else f"{float(value):.12g}"
+    return el("th" if head else "td", text, *tags, data_v=sort, scope="row" if head else None)
+
+
+def _fate(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
+    """What became of a λ, with a link to the λ that it lost to."""
+    said = spent(answer, point)
+    collapsed = f"; collapsed on {wording.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
+    rival = next((p for p in answer.curve if point.parked is not None and p.slot == point.parked.rival), None)
+    name = f"λ = {wording.lam(rival.lam)}" if rival is not None else ""
+    before, found, after = said.partition(name) if name else (said, "", "")
+    if rival is None or not found:
+        return joined(said, collapsed)
+    return joined(before, el("a", name, href=f"#slot-{rival.slot}"), after, collapsed)
+
+
+def folds(answer: Answer, results: Iterable[FoldResult]) -> Markup:
+    """λ × fold: the raw scores that everything rests on."""
+    table = {(result.key.slot, *result.key.cell): result.score for result in results}
+    cells = sorted({key[1:] for key in table})
+    replicated = len({replicate for replicate, _ in cells}) > 1
+    names = [f"{f'set {r + 1}, ' if replicated else ''}fold {f + 1}" for r, f in cells]
+    head = el("tr", el("th", "λ", scope="col"), *(el("th", name, scope="col") for name in names))
+    rows = []
+    for point in sorted(answer.curve, key=lambda point: point.lam):
+        found = [table.get((point.slot, *cell)) for cell in cells]
+        scores = [_cell("" if score is None else wording.level(answer.metric, score), score) for score in found]
+        rows.append(el("tr", _cell(wording.lam(point.lam), point.lam, head=True), *scores))
+    caption = el("caption", f"{wording.metric_name(answer.metric).capitalize()} on each fold; empty: not measured.")
+    body = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")
+    return el("div", body, class_="scroll", tabindex="0", role="region", aria_label="Score of every fold fit")
+
+
+def folds_csv(answer: Answer, results: Iterable[FoldResult]) -> str:
+    """One line per fold fit, everything but the learning curve and the bits per image."""
+    found = sorted(results, key=lambda result: result.key)
+    layers = list(dict.fromkeys(name for result in found for name in result.grad_norms))
+    plain = ("score", "val_acc", "val_loss", "train_acc", "train_loss", "collapsed", "weight_norm", "near_zero")
+    last = ("n_val", "seconds", "worker", "executor", "hardware", "started_at")
+    target = StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    norms = [f"{kind}_norm_{name}" for kind in ("grad", "layer") for name in layers]
+    writer.writerow(["slot", "replicate", "fold", "lam", "lam_over_m", *plain, *norms, "epochs", *last])
+    for result in found:
+        lam = result.lam_over_m * answer.m
+        per_layer = [values.get(name, "") for values in (result.grad_norms, result.layer_norms) for name in layers]
+        values = [getattr(result, name) for name in plain]
+        rest = [getattr(result, name) for name in last]
+        writer.writerow([*result.key, lam, result.lam_over_m, *values, *per_layer, len(result.epochs), *rest])
+    return target.getvalue()
