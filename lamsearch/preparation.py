@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lamsearch import architecture, splits
 from lamsearch.config import StudyConfig
 from lamsearch.datasets import DataSet, load
+from lamsearch.errors import InputError
 
 Facts = dict[str, Any]
 
 
-def facts(config: StudyConfig) -> tuple[DataSet, Facts]:
+def facts(config: StudyConfig, *, allow_code: bool = False) -> tuple[DataSet, Facts]:
     """Load the images and state what the study stands on. Raises InputError before anything is written.
+
+    A model of the user's own is foreign code: it is imported only if ``allow_code``.
 
     Facts: ``fingerprint`` (sha256 of images, labels and split), ``m`` (penalised weights), ``n_images``
     (search images), ``n_test``, ``n_classes``, ``shape`` (C, H, W), ``fold_sizes`` (replicate 0).
     """
+    if ":" in config.model.kind and not allow_code:
+        raise InputError(f"model.kind = {config.model.kind!r} runs code of your own: allow it with --allow-code")
     data = load(config.data, seed=config.search.seed)
     labels = data.labels[data.search]
     splits.check_folds(labels, data.class_names, config.search.folds)
@@ -32,12 +38,22 @@ def facts(config: StudyConfig) -> tuple[DataSet, Facts]:
     }
 
 
+def check_same(study: str, stored: Mapping[str, Any], found: Facts) -> None:
+    """Raise InputError if the data (or m) here are not those that the study was made with."""
+    for key in ("fingerprint", "m", "n_images", "n_test"):
+        if key in stored and stored[key] != found[key]:
+            raise InputError(
+                f"the data here differ from those of study {study!r} ({key}: stored {stored[key]}, here {found[key]}); "
+                "give this machine the same files, or start a study of its own with --name"
+            )
+
+
 def n_penalised(config: StudyConfig, data: DataSet) -> int:
     """m: how many parameters the penalty multiplies."""
     if ":" in config.model.kind:
         from lamsearch.model import build, penalised  # noqa: PLC0415 - only user models need torch for this
 
-        model = build(config.model, data.shape, data.n_classes)
-        return sum(p.numel() for p in penalised(model, biases=config.loss.penalise_biases))
+        model = build(config.model.kind, data.shape, data.n_classes, seed=0)
+        return sum(weight.numel() for weight in penalised(model, biases=config.loss.penalise_biases).values())
     layers = architecture.layers(config.model.kind, data.shape, data.n_classes)
     return architecture.n_penalised(layers, biases=config.loss.penalise_biases)

@@ -23,8 +23,12 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 HEAVY = {
-    "torch": {"loss", "model", "training", "fused", "executor", "bench", "refit"},
-    "torchvision": {"datasets"},
+    "torch": {
+        *("batches", "bench", "chain", "evidence", "executor", "fused", "loop", "loss", "model", "problem"),
+        *("reference", "training", "worker"),
+    },
+    "torchvision": {"archives"},
+    "PIL": {"folders"},
     "sklearn": {"datasets"},
     "optuna": {"store", "dashboard", "pruner"},
     "optuna_dashboard": {"dashboard"},

@@ -1,0 +1,5 @@
+"""``python -m lamsearch``."""
+
+from lamsearch.cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""The worker processes of ``lamsearch run``: children that share nothing but the database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamsearch import environment
+from lamsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from lamsearch.store import Store
+
+MAX_RESTARTS = 3
+"""Restarts of one child in a row; what kills a process every time is the study's attempts' business."""
+
+
+class Child:
+    """One worker process. It imports torch at once and waits for a line before it looks at the database."""
+
+    def __init__(self, command: Sequence[str], environ: dict[str, str]) -> None:
+        self.command, self.environ = command, environ
+        self.restarts = 0
+        self.lines: deque[str] = deque(maxlen=50)
+        self.start()
+
+    def start(self) -> None:
+        """Start the process. Its own session keeps the terminal's Ctrl-C away: the parent decides."""
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+
+    def go(self) -> None:
+        """Let it begin. The pipe stays open: its end tells the child that the parent has gone."""
+        try:
+            assert self.process.stdin is not None
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died already; tend() sees that
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.lines.append(line.rstrip())
+
+
+class LocalWorkers:
+    """One process per core on a CPU, one per GPU; they are told to stop, never killed, unless asked twice."""
+
+    def __init__(self, *, url: str, study: str, device: str, count: int | None, service: Sequence[str]) -> None:
+        devices = local_devices(device)
+        count = count or len(devices)
+        environ = {**os.environ, "LAMSEARCH_STORAGE": url}
+        if all(name == "cpu" for name in devices):
+            environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.children = [
+            Child(
+                [
+                    *(sys.executable, "-m", "lamsearch", "worker", "--study", study),
+                    *("--device", devices[number % len(devices)], "--exit-when-done", "--with-parent"),
+                    *(part for pair in service for part in ("--set", pair)),
+                ],
+                environ,
+            )
+            for number in range(count)
+        ]
+
+    def go(self) -> None:
+        """Let all begin."""
+        for child in self.children:
+            child.go()
+
+    def tend(self, store: Store) -> bool:
+        """Free what dead children held, restart them; False once all have left in order (or too often not)."""
+        running = False
+        for child in self.children:
+            code = child.process.poll()
+            if code is None:
+                running = True
+            elif code != 0 and child.restarts < MAX_RESTARTS and code not in _FINAL:
+                self._free(store, child.process.pid)
+                child.restarts += 1
+                child.start()
+                child.go()
+                running = True
+        return running
+
+    def failed(self) -> list[int]:
+        """Exit codes of the children that did not leave in order."""
+        return [code for child in self.children if (code := child.process.poll()) not in (None, 0)]
+
+    def messages(self) -> list[str]:
+        """Lines that the children wrote since the last call."""
+        return [child.lines.popleft() for child in self.children for _ in range(len(child.lines))]
+
+    def stop(self, store: Store | None, *, within_s: float) -> None:
+        """Ask all to stop, wait, kill those that do not, and free what they held."""
+        for child in self.children:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + within_s
+        for child in self.children:
+            try:
+                child.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            if store is not None:
+                self._free(store, child.process.pid)
+
+    @staticmethod
+    def _free(store: Store, pid: int) -> None:
+        host = os.uname().nodename
+        for row in store.workers():
+            if row.pid == pid and row.host == host:
+                store.free_worker(row.id)
+
+
+_FINAL = {2, 74, 75}
+"""Exit codes that a restart cannot mend: bad input, disk full, database away."""
+
+
+def local_devices(device: str) -> list[str]:
+    """One name per worker to start: ``["cpu", "cpu"]`` on two cores, ``["cuda:0", "cuda:1"]`` with two GPUs."""
+    gpus = Path("/proc/driver/nvidia/gpus")
+    might_have = gpus.is_dir() or sys.platform == "darwin"
+    if device == "cpu" or (device == "auto" and not might_have):
+        return ["cpu"] * environment.cores()
+    from lamsearch.executor import devices  # torch: only where there may be a GPU, or one was asked for
+
+    found = devices(device)
+    if not found:
+        raise InputError(f"--device {device}: no such device here; use --device cpu")
+    return [str(name) for name in found] if str(found[0]) != "cpu" else ["cpu"] * environment.cores()

@@ -1,0 +1,179 @@
+"""Commands that make progress: ``run``, ``submit``, ``extend``, ``worker``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lamsearch.cli.options import (
+    FLAG_KEYS,
+    AsJson,
+    Device,
+    Epochs,
+    Folds,
+    Name,
+    Out,
+    Pruner,
+    Replicates,
+    Sampler,
+    Seed,
+    Set,
+    Storage,
+    StudyFile,
+    Trials,
+    Until,
+    open_store,
+    parse_duration,
+    parse_set,
+    pick_study,
+    split_service,
+    storage_url,
+)
+from lamsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from lamsearch.config import ServiceConfig, StudyConfig
+    from lamsearch.store import Store, StudyRow
+
+
+def run(
+    study: StudyFile = "digits",
+    *,
+    trials: Trials = None,
+    folds: Folds = None,
+    epochs: Epochs = None,
+    sampler: Sampler = None,
+    pruner: Pruner = None,
+    seed: Seed = None,
+    replicates: Replicates = None,
+    until: Until = None,
+    name: Name = None,
+    storage: Storage = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core, or per GPU.")] = None,
+    device: Device = "auto",
+    time: Annotated[str | None, typer.Option(help="Stop after this long with what is known: 90s, 2m, 1h30m.")] = None,
+    out: Out = None,
+    retry_failed: Annotated[bool, typer.Option(help="Reopen λ's whose attempts were used up.")] = False,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search λ for a study and answer: submit, work with local processes, refit, report."""
+    from lamsearch.cli import session
+    from lamsearch.cli.local import LocalWorkers
+    from lamsearch.stopping import on_signals
+
+    config, service, pairs = _configured(study, locals(), set_)
+    seconds = parse_duration(time) if time else None
+    url = storage_url(storage)
+    with on_signals() as stop:
+        # The children import torch while the parent looks at data and database; `go` lets them begin.
+        local = LocalWorkers(url=url, study=config.name, device=device, count=workers, service=pairs)
+        store: Store | None = None
+        try:
+            store = open_store(storage, service)
+            row = submitted(store, config, reopen=True, retry_failed=retry_failed)
+            local.go()
+            code = session.follow(store, row, local, stop, seconds=seconds, quiet=as_json)
+        finally:
+            local.stop(store, within_s=session.PATIENCE_S)
+    session.conclude(store, store.study(row.name), out=out, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def submit(
+    study: StudyFile = "digits",
+    *,
+    trials: Trials = None,
+    folds: Folds = None,
+    epochs: Epochs = None,
+    sampler: Sampler = None,
+    pruner: Pruner = None,
+    seed: Seed = None,
+    replicates: Replicates = None,
+    until: Until = None,
+    name: Name = None,
+    storage: Storage = None,
+    retry_failed: Annotated[bool, typer.Option(help="Reopen λ's whose attempts were used up.")] = False,
+    set_: Set = None,
+) -> None:
+    """Create or extend a study and return at once; `lamsearch worker` does the work."""
+    config, service, _ = _configured(study, locals(), set_)
+    store = open_store(storage, service)
+    row = submitted(store, config, reopen=True, retry_failed=retry_failed)
+    typer.echo(f"study {row.name} is {row.state}: {row.config.search.trials} λ's and the baseline λ = 0")
+
+
+def worker(
+    *,
+    study: Annotated[list[str] | None, typer.Option(help="Serve only this study; may be repeated.")] = None,
+    storage: Storage = None,
+    device: Device = "auto",
+    exit_when_done: Annotated[bool, typer.Option(help="Leave when no open study is left.")] = False,
+    with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+    set_: Set = None,
+) -> None:
+    """Serve the open studies of the database until stopped."""
+    from lamsearch.stopping import on_signals
+    from lamsearch.worker import Options, Worker
+
+    _, service = split_service(parse_set(set_))
+    with on_signals() as stop:
+        if with_parent:
+            if sys.stdin.readline() != "go\n":
+                raise typer.Exit(0)
+            # The pipe ends with the parent: an orphan would go on using the machine unseen.
+            threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+        store = open_store(storage, service)
+        for name in study or []:
+            store.study(name)
+        options = Options(studies=tuple(study or ()), device=device, exit_when_done=exit_when_done)
+        raise typer.Exit(Worker(store, options, stop).run())
+
+
+def extend(
+    study: Annotated[str, typer.Argument(help="Name in the database.")],
+    lam_over_m: Annotated[list[float] | None, typer.Argument(help="λ/m values; default: what the answer proposes.")] = None,
+    *,
+    storage: Storage = None,
+) -> None:
+    """Add λ's beyond the end of the range; `lamsearch run` or a worker then measures them."""
+    from lamsearch.dossier import proposed_extension
+
+    store = open_store(storage)
+    row = pick_study(store, study)
+    values = tuple(lam_over_m or ()) or proposed_extension(store, row)
+    if not values:
+        raise InputError(f"study {row.name}: the answer touches no edge; name λ/m values to add them all the same")
+    grown = row.config.search.model_copy(update={"extend": (*row.config.search.extend, *values)})
+    config = type(row.config).model_validate({**row.config.model_dump(), "search": grown.model_dump()})
+    store.submit(config, row.facts)
+    typer.echo(f"study {row.name}: {len(values)} λ's added at λ/m = {', '.join(f'{value:.3g}' for value in values)}")
+
+
+def submitted(store: Store, config: StudyConfig, *, reopen: bool, retry_failed: bool) -> StudyRow:
+    """Create or grow the study after looking at its data. Raises InputError with nothing written."""
+    from lamsearch.preparation import facts
+
+    _, known = facts(config)
+    row = store.submit(config, known)
+    if retry_failed:
+        store.retry_failed(row.id)
+    if reopen and row.state in ("stopped", "closing", "failed"):
+        store.set_state(row.name, "open")
+    return store.study(row.name)
+
+
+def _configured(study: str, flags: dict[str, Any], set_: list[str] | None) -> tuple[StudyConfig, ServiceConfig, list[str]]:
+    """(study, service settings, the service's own KEY=VALUE pairs) from a file, its flags and ``--set``."""
+    from lamsearch import study_files
+
+    given = {key: flags[flag] for flag, key in FLAG_KEYS.items() if flags.get(flag) is not None}
+    values, service = split_service(parse_set(set_))
+    pairs = [pair for pair in set_ or [] if pair.startswith("service.")]
+    return study_files.load(study, {**values, **given}), service, pairs
+
+
+COMMANDS = (run, submit, worker, extend)

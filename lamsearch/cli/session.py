@@ -1,0 +1,86 @@
+"""One ``lamsearch run`` from the first fit to the printed answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lamsearch import dossier, wording
+from lamsearch.answer import to_json
+from lamsearch.cli.live import View
+from lamsearch.errors import LamsearchError
+from lamsearch.progress import Clock, progress
+
+if TYPE_CHECKING:
+    from lamsearch.cli.local import LocalWorkers
+    from lamsearch.stopping import Stop
+    from lamsearch.store import Store, StudyRow
+
+POLL_S = 0.5
+PATIENCE_S = 30.0
+"""How long a child may take to stop when asked; an epoch must fit in."""
+
+
+def follow(
+    store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seconds: float | None, quiet: bool
+) -> int:
+    """Show progress until the workers have left or somebody says stop. Returns the exit code."""
+    started, clock, closing = time.monotonic(), Clock(), False
+    with View(quiet=quiet) as view:
+        while True:
+            running = local.tend(store)
+            for line in local.messages():
+                view.say(line)
+            now = progress(store, row, clock)
+            view.show(now, final=not running)
+            if not running:
+                break
+            if stop():
+                view.say("stopping: the running fold fits end at their next epoch; finished folds are kept")
+                return stop.exit_code
+            if seconds and not closing and time.monotonic() - started + now.closing_s >= seconds:
+                view.say("time is up: finishing only what the answer needs")
+                store.set_state(row.name, "closing")
+                closing = True
+            stop.wait(POLL_S)
+    if store.study(row.name).state != "done":
+        failed = local.failed()
+        if failed:
+            raise LamsearchError(
+                f"the workers left before the study was done (exit codes {failed}); "
+                f"everything finished is kept: run the same command again to resume"
+            )
+    return 0
+
+
+def conclude(store: Store, row: StudyRow, *, out: Path | None, as_json: bool) -> None:
+    """Print the answer (provisional if need be) and write its files."""
+    answer = dossier.current_answer(store, row)
+    if answer is None:
+        typer.echo(f"no answer yet: too few fold fits have finished; run the same command again to resume {row.name}")
+        return
+    folder = out or Path("lamsearch-out") / row.name
+    write_files(store, row, folder)
+    if as_json:
+        typer.echo(json.dumps(to_json(answer), indent=2, ensure_ascii=False))
+        return
+    typer.echo(wording.terminal(answer))
+    typer.echo(f"files: {folder}/ (report.html, answer.json, curve.png, …)")
+
+
+def write_files(store: Store, row: StudyRow, folder: Path) -> list[Path]:
+    """``answer.json`` and the report with its figures. Raises LamsearchError for an unwritable folder."""
+    from lamsearch.report import write_report  # matplotlib: only here
+
+    case = dossier.dossier(store, row)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "answer.json"
+        path.write_text(json.dumps(to_json(case.answer), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return [path, *write_report(case, folder)]
+    except OSError as error:
+        raise LamsearchError(f"{folder}: cannot write the results ({error.strerror}); choose another --out") from None

@@ -1,0 +1,187 @@
+"""From stored rows to the answer and its evidence. Reads the database, decides nothing itself."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamsearch import environment, selection
+from lamsearch.answer import from_json
+from lamsearch.config import StudyConfig, flatten
+from lamsearch.errors import NoAnswerYet
+from lamsearch.plan import plan
+from lamsearch.progress import rules_of
+from lamsearch.records import Answer, Budget, Dossier, FitKey, FoldResult, ScoreTable, StudyMeta, TestScore
+from lamsearch.store import Store, StudyRow
+
+Positions = Mapping[tuple[int, int], NDArray[np.int64]]
+
+
+def current_answer(store: Store, study: StudyRow) -> Answer | None:
+    """The stored answer, or while the study runs what its results say so far; None before the first of them."""
+    stored = store.answer(study.id) if study.answered else None
+    if stored is not None:
+        return from_json(stored)
+    try:
+        return decide(store, study)
+    except NoAnswerYet:
+        return None
+
+
+def decide(
+    store: Store,
+    study: StudyRow,
+    *,
+    results: Sequence[FoldResult] | None = None,
+    positions: Positions | None = None,
+    test: TestScore | None = None,
+    final: bool = False,
+) -> Answer:
+    """The answer from the results in the database. Raises NoAnswerYet."""
+    results = store.results(study.id) if results is None else results
+    table, rules = store.table(study.id), rules_of(study)
+    closing = study.state == "closing"
+    parked = plan(table, rules, closing=closing).parked
+    metric = study.config.search.metric
+    return selection.select(
+        table,
+        parked=parked,
+        meta=StudyMeta(
+            study=study.name,
+            metric=metric,
+            m=study.facts["m"],
+            n_folds=study.config.search.folds,
+            n_images=study.facts["n_images"],
+            low=study.config.low,
+            high=study.config.high,
+            n_replicates=study.config.search.replicates,
+        ),
+        budget=budget(table, results, executed=store.executed(study.id), n_folds=study.config.search.folds),
+        oof={result.key: image_scores(result, metric) for result in results},
+        positions=positions,
+        other_scores={result.key: -result.val_loss if metric == "accuracy" else result.val_acc for result in results},
+        test=test,
+        final=final,
+    )
+
+
+def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:
+    """The score of each validation image of a fold fit, (n_val,), higher is better: 1/0 correct, or −loss."""
+    if metric == "accuracy":
+        return np.unpackbits(np.frombuffer(result.correct, dtype=np.uint8), count=result.n_val)
+    return -np.frombuffer(result.image_loss, dtype=np.float16).astype(np.float64)
+
+
+def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, n_folds: int) -> Budget:
+    """What has been spent. ``seconds``: time during which at least one fold fit was running."""
+    search = [row for row in table.slots if not row.is_baseline]
+    complete = {
+        row.slot for row in search if all(FitKey(row.slot, 0, fold) in table.scores for fold in range(n_folds))
+    }
+    failed = {row.slot for row in search if row.failed is not None} - complete
+    return Budget(
+        trials=len(search),
+        complete=len(complete),
+        pruned=len(search) - len(complete) - len(failed),
+        failed=len(failed),
+        fold_fits=len(results),
+        fold_fits_executed=max(executed, len(results)),
+        fold_fits_full=(len(search) + 1) * n_folds,
+        seconds=_covered([(result.started_at, result.started_at + result.seconds) for result in results]),
+        fit_seconds=sum(result.seconds for result in results),
+    )
+
+
+def dossier(store: Store, study: StudyRow) -> Dossier:
+    """All that a report needs. Raises NoAnswerYet."""
+    results = store.results(study.id)
+    answer = current_answer(store, study) or decide(store, study, results=results)
+    versions = dict(environment.versions())
+    used = sorted({result.hardware for result in results if result.hardware})
+    if used:
+        versions["hardware"] = "; ".join(used)
+    return Dossier(
+        answer=answer,
+        results=results,
+        settings=flatten(study.config),
+        facts=study.facts,
+        versions=versions,
+        command=command(study.config),
+        created_at=study.created_at,
+    )
+
+
+def command(config: StudyConfig) -> str:
+    """A command that repeats the study: everything that differs from the defaults, given with ``--set``."""
+    default = flatten(StudyConfig())
+    given = {key: value for key, value in flatten(config).items() if value != default[key]}
+    source = given.pop("name", None)
+    parts = ["lamsearch", "run", "digits", *(("--name", str(source)) if source else ())]
+    return shlex.join([*parts, *chain.from_iterable(("--set", f"{key}={_toml(value)}") for key, value in given.items())])
+
+
+def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
+    """One record per λ, the baseline first: what ``lamsearch trials`` prints."""
+    table = store.table(study.id)
+    now = plan(table, rules_of(study))
+    n_folds = study.config.search.folds
+    records = []
+    for row in sorted(table.slots, key=lambda row: row.slot):
+        keys = sorted(key for key in table.scores if key.slot == row.slot)
+        first = [table.scores[key] for key in keys if key.replicate == 0]
+        parked = now.parked.get(row.slot)
+        state = "complete" if len(first) == n_folds else "running" if first else "waiting"
+        if row.failed is not None:
+            state = "failed"
+        elif parked is not None and state != "complete":
+            state = "pruned" if now.done else "parked"
+        lam = 0.0 if row.is_baseline else row.lam_over_m
+        records.append(
+            {
+                "slot": row.slot,
+                "trial": row.trial_number,
+                "lam": None if lam is None else lam * study.facts["m"],
+                "lam_over_m": lam,
+                "state": state,
+                "mean": float(np.mean(first)) if first else None,
+                "folds": len(first),
+                "fold_scores": first,
+                "replicate_scores": [table.scores[key] for key in keys if key.replicate > 0],
+                "dropped_after": parked.after if parked and state in ("pruned", "parked") else None,
+                "reason": row.failed or (parked.reason if parked and state in ("pruned", "parked") else None),
+            }
+        )
+    return records
+
+
+def proposed_extension(store: Store, study: StudyRow) -> tuple[float, ...]:
+    """λ/m values that follow the edges of the present answer: half a decade apart, up to the proposed ends."""
+    answer = current_answer(store, study)
+    values: list[float] = []
+    for edge in answer.edges if answer else ():
+        if edge.low is None or edge.high is None:
+            continue
+        steps = np.arange(np.log10(edge.low), np.log10(edge.high) + 1e-9, 0.5)
+        tried = [point.lam_over_m for point in (answer.curve if answer else ()) if point.lam_over_m > 0]
+        values += [float(10**step) for step in steps if not min(tried) * 0.9 <= 10**step <= max(tried) * 1.1]
+    return tuple(sorted(set(values)))
+
+
+def _covered(spans: list[tuple[float, float]]) -> float:
+    """Length of the union of time spans."""
+    total, end = 0.0, float("-inf")
+    for begin, finish in sorted(spans):
+        total += max(0.0, finish - max(begin, end))
+        end = max(end, finish)
+    return total
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,145 @@
+"""How far a study is: counts, a provisional best, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Protocol
+
+from lamsearch.config import StudyConfig
+from lamsearch.plan import WHOLE, Plan, plan
+from lamsearch.race import KEEP
+from lamsearch.records import BASELINE, ScoreTable
+from lamsearch.rules import Rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A study at a glance. ``curve``: mean score by rising λ, None where nothing is known. λ's are λ/m.
+
+    ``fits_expected`` is a forecast: how many fold fits the race spends depends on what it finds.
+    ``closing_s``: how long the rest of a sound provisional answer would take if time were up now.
+    """
+
+    study: str
+    slots: int
+    complete: int
+    parked: int
+    failed: int
+    fits_done: int
+    fits_expected: int
+    best: float | None
+    best_mean: float | None
+    baseline: float | None
+    range: tuple[float, float]
+    curve: tuple[float | None, ...]
+    fits_per_minute: float | None
+    eta_s: float | None
+    closing_s: float
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """Measures the rate of fold fits between two looks at a study, and keeps the plan that was made last."""
+
+    began: float = field(default_factory=time.monotonic)
+    fits_before: int | None = None
+    previous: Plan | None = None
+
+    def rate(self, fits: int) -> float | None:
+        """Fold fits per second since the first look; None before there is one."""
+        if self.fits_before is None:
+            self.began, self.fits_before = time.monotonic(), fits
+        elapsed = time.monotonic() - self.began
+        return (fits - self.fits_before) / elapsed if fits > self.fits_before and elapsed > 0 else None
+
+
+class _Study(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> StudyConfig: ...
+    @property
+    def facts(self) -> Mapping[str, object]: ...
+
+
+class _Tables(Protocol):
+    def table(self, study_id: int) -> ScoreTable: ...
+
+
+def rules_of(study: _Study) -> Rules:
+    """The constants of a study's decisions."""
+    return Rules.of(study.config.search, n_images=int(str(study.facts["n_images"])))
+
+
+def progress(store: _Tables, study: _Study, clock: Clock) -> Progress:
+    """Look at a study once. Reads the database, writes nothing."""
+    table, rules = store.table(study.id), rules_of(study)
+    now = clock.previous = plan(table, rules, previous=clock.previous)
+    return summarise(study.name, study.config, table, now, rules, clock)
+
+
+def summarise(
+    name: str, config: StudyConfig, table: ScoreTable, now: Plan, rules: Rules, clock: Clock
+) -> Progress:
+    """``Progress`` from the present table and plan."""
+    folds: dict[int, list[float]] = {row.slot: [] for row in table.slots}
+    for key, score in table.scores.items():
+        if key.replicate == 0:
+            folds[key.slot].append(score)
+    search = sorted((row for row in table.slots if not row.is_baseline), key=lambda row: row.lam_over_m or 0.0)
+    means = {slot: fmean(scores) for slot, scores in folds.items() if scores}
+    complete = [row for row in search if len(folds[row.slot]) == rules.n_folds]
+    # Among λ's with the same folds: a λ dropped after an easy fold must not look best.
+    most = max((len(folds[row.slot]) for row in search), default=0)
+    leaders = [row for row in search if most and len(folds[row.slot]) == most]
+    best = max(leaders, key=lambda row: means[row.slot], default=None)
+    done = len(table.scores)
+    expected = done + _remaining(table, now, rules, folds)
+    rate = clock.rate(done)
+    closing = plan(table, rules, closing=True, previous=now).fits
+    return Progress(
+        study=name,
+        slots=len(search),
+        complete=len(complete),
+        parked=sum(slot != BASELINE for slot in now.parked),
+        failed=sum(row.failed is not None for row in search),
+        fits_done=done,
+        fits_expected=expected,
+        best=best.lam_over_m if best else None,
+        best_mean=means[best.slot] if best else None,
+        baseline=means.get(BASELINE),
+        range=(config.low, config.high),
+        curve=tuple(means.get(row.slot) for row in search if row.lam_over_m is not None),
+        fits_per_minute=rate * 60 if rate else None,
+        eta_s=(expected - done) / rate if rate and not now.done else None,
+        # The refit sees k/(k−1) of a fold's images; one worker does it.
+        closing_s=(len(closing) + 2) / rate if rate else 0.0,
+    )
+
+
+def _remaining(table: ScoreTable, now: Plan, rules: Rules, folds: Mapping[int, list[float]]) -> int:
+    """Fold fits still to come: those that are due, and a forecast of what later rounds keep."""
+    due = sum(rules.n_folds if key.fold == WHOLE else 1 for key in now.fits)
+    if now.done or not rules.races:
+        return due
+    cohorts = Counter(row.cohort for row in table.slots if not row.is_baseline)
+    coming = 0
+    for cohort, size in cohorts.items():
+        members = [row.slot for row in table.slots if row.cohort == cohort and not row.is_baseline]
+        behind = max((len(folds[slot]) for slot in members), default=0)
+        if behind == rules.n_folds or any(slot in now.parked and now.parked[slot].after == 0 for slot in members):
+            continue
+        pending = sum(key.slot in members for key in now.fits)
+        coming += sum(
+            round(size * KEEP[min(fold, len(KEEP)) - 1])
+            for fold in range(max(1, behind + (pending == 0)), rules.n_folds)
+        )
+        if behind == 0 and pending == 0:
+            coming += size
+    return due + coming
