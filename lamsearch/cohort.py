@@ -7,7 +7,7 @@ the cohort is over. It looks only at scores that it has asked for itself, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,22 +52,28 @@ def start(
     own = [Runner(slot=row.slot, decade=float(np.log10(row.lam_over_m or np.nan))) for row in rows]
     if baseline is not None:
         own.append(baseline)
-    runners = sorted([*incumbents, *own], key=lambda runner: (runner.decade, runner.slot))
-    scores = np.full((len(runners), rules.n_folds), np.nan)
-    for number, runner in enumerate(runners):
-        scores[number, : len(runner.scores)] = runner.scores
-    veterans = {runner.slot for runner in incumbents}
-    standing = race.Standing(
-        slots=tuple(runner.slot for runner in runners),
-        decades=np.array([runner.decade for runner in runners]),
-        scores=scores,
-        open=np.ones(len(runners), dtype=bool),
-        ours=np.array([runner.slot not in veterans for runner in runners]),
-        failed=np.zeros(len(runners), dtype=bool),
-    )
+    standing = runners_standing([*incumbents, *own], n_folds=rules.n_folds, ours={entry.slot for entry in own})
     goal = 1 if rules.races else rules.n_folds
     need = np.where(standing.ours, np.maximum(goal, standing.seen), standing.seen)
     return Lap(standing=standing, need=need, fold=0, pending=(), parked={}, doomed=lost)
+
+
+def runners_standing(
+    runners: Iterable[Runner], *, n_folds: int, ours: Container[int] | None = None, parked: Container[int] = ()
+) -> race.Standing:
+    """A standing of ``runners`` in any order; all of them are ``ours`` unless said otherwise."""
+    ordered = sorted(runners, key=lambda runner: (runner.decade, runner.slot))
+    scores = np.full((len(ordered), n_folds), np.nan)
+    for row, entry in enumerate(ordered):
+        scores[row, : len(entry.scores)] = entry.scores
+    return race.Standing(
+        slots=tuple(entry.slot for entry in ordered),
+        decades=np.array([entry.decade for entry in ordered]),
+        scores=scores,
+        open=np.array([entry.slot not in parked for entry in ordered]),
+        ours=np.array([ours is None or entry.slot in ours for entry in ordered]),
+        failed=np.zeros(len(ordered), dtype=bool),
+    )
 
 
 def advance(lap: Lap, scores: Mapping[FitKey, float], rules: Rules) -> Lap:
