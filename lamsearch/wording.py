@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from lamsearch.records import BASELINE, Answer, CurvePoint, Interval, Parked
+from lamsearch.records import BASELINE, Answer, Interval, Parked
 
 MINUS = "\N{MINUS SIGN}"
 CONFIDENCE = "95 %"
@@ -81,15 +81,9 @@ def both(answer: Answer, value: float) -> str:
     return f"{lam(value)} (λ/m = {lam(value / answer.m)})"
 
 
-def baseline(answer: Answer) -> CurvePoint | None:
-    """The point of λ = 0, if the study has one."""
-    return next((point for point in answer.curve if point.slot == BASELINE), None)
-
-
 def zero_in_range(answer: Answer) -> bool:
     """True if λ = 0 cannot be told from λ̂."""
-    point = baseline(answer)
-    return point is not None and point.in_range
+    return any(point.in_range for point in answer.curve if point.slot == BASELINE)
 
 
 def headline(answer: Answer) -> str:
@@ -111,19 +105,28 @@ def _verdict(answer: Answer) -> str:
     return f"A gain over λ = 0 is not shown. λ = {name} scores best, but λ = 0 cannot be told from it."
 
 
+def measured_range(answer: Answer) -> tuple[float, float]:
+    """Ends of E among the λ's > 0 measured on all folds; of all of E as long as λ̂ itself lacks folds."""
+    members = set(answer.indistinguishable) - set(answer.indistinguishable_partial) - {0.0}
+    return (min(members), max(members)) if answer.lam in members else (answer.range_low, answer.range_high)
+
+
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
-    low, high = answer.range_low, answer.range_high
-    zero = ""
+    low, high = measured_range(answer)
+    text = f"No other λ > 0 that was measured on all folds does as well ({CONFIDENCE} confidence)."
+    if high > low:
+        precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
+        text = (
+            f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
+            f"({CONFIDENCE} confidence): λ is {precise}."
+        )
     if zero_in_range(answer):
-        zero = " λ = 0 is better still." if answer.verdict == "hurts" else " So does λ = 0."
-    if not high > low:
-        return f"No other λ > 0 that was tried does as well ({CONFIDENCE} confidence).{zero}"
-    precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
-    return (
-        f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
-        f"({CONFIDENCE} confidence): λ is {precise}.{zero}"
-    )
+        text += " λ = 0 is better still." if answer.verdict == "hurts" else " So does λ = 0."
+    others = sum(not low <= value <= high for value in answer.indistinguishable_partial)
+    if others:
+        text += f" {count(others, 'λ')} outside {'was' if others == 1 else 'were'} dropped too early to be ruled out."
+    return text
 
 
 def gain(answer: Answer) -> str:
@@ -177,7 +180,7 @@ def cost(answer: Answer) -> str:
 
 def parked(metric: str, why: Parked, rival: str) -> str:
     """Why a λ was dropped. ``rival``: how to name the λ that it lost to."""
-    text = f"dropped after {count(why.after, 'fold')}"
+    text = f"dropped after {count(why.after, 'fold')}" if why.after else "dropped"
     if why.rival is not None and why.margin is not None:
         text += f", {size(metric, why.margin)} behind {rival}"
     return f"{text}: {why.reason}" if why.reason else text
@@ -196,12 +199,12 @@ def would_change(answer: Answer) -> tuple[str, ...]:
     if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
         smallest = size(answer.metric, answer.detectable_gain)
         said.append(f"More images, folds or replicates: a true gain below {smallest} is too small for this study.")
-    elif answer.range_high > answer.range_low:
+    else:
         said.append("More images, folds or replicates: they would narrow the range of λ's that do as well.")
-    if partial := len(answer.indistinguishable_partial):
+    if (partial := len(answer.indistinguishable_partial)) and answer.status == "final":
         said.append(
-            f"{count(partial, 'λ')} in that range {'was' if partial == 1 else 'were'} dropped early; only a λ measured "
-            "on all folds can be chosen. Running without a pruner would measure them all."
+            f"{count(partial, 'λ')} dropped early cannot be ruled out either; only a λ measured on all folds can be "
+            "chosen. Running without a pruner would measure them all."
         )
     if answer.other_metric_lam is not None:
         other = both(answer, answer.other_metric_lam)
@@ -210,8 +213,6 @@ def would_change(answer: Answer) -> tuple[str, ...]:
             f"Judging by {metric_name(answer.other_metric)} instead of {metric_name(answer.metric)} would choose "
             + ("the same λ." if same else f"λ = {other}.")
         )
-    if answer.budget.failed:
-        said.append(f"{count(answer.budget.failed, 'λ')} failed by a crash and says nothing about regularisation.")
     said.append(
         "Other training: the best λ moves with the number of epochs and images, the learning rate and the network. "
         "λ/m carries over better than λ."

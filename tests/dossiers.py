@@ -1,27 +1,28 @@
 """Made-up dossiers that look like real ones: a bump before a cliff, paired noise, a race that parks most λ's.
 
-The arithmetic here is a stand-in for the selection's, good enough for pictures and words.
+Scores and evidence are invented; the answer is what ``selection`` makes of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
+from lamsearch import selection
 from lamsearch.records import (
     BASELINE,
     Answer,
     Budget,
-    CurvePoint,
     Dossier,
-    Edge,
     EpochScore,
     FitKey,
     FoldResult,
-    Interval,
-    Optimism,
     Parked,
+    ScoreTable,
+    SlotRow,
+    StudyMeta,
     TestScore,
 )
 
@@ -77,7 +78,7 @@ def dossier(
         study=study,
         metric=metric,
         lams=lams,
-        table={slot: table[slot][:count] for slot, count in done.items()},
+        results=results,
         parked=parked,
         n_folds=n_folds,
         tested=tested,
@@ -151,7 +152,11 @@ def _race(table: dict[int, np.ndarray], n_folds: int, failed: int | None) -> tup
         for slot in ranked[n_keep:]:
             rival = ranked[0]
             parked[slot] = Parked(
-                slot=slot, after=after, rival=rival, margin=mean[rival] - mean[slot], reason="unlikely to be the best"
+                slot=slot,
+                after=after,
+                rival=rival,
+                margin=mean[rival] - mean[slot],
+                reason="behind others that are as promising",
             )
         alive = ranked[:n_keep]
     return done, parked
@@ -162,123 +167,58 @@ def _answer(
     study: str,
     metric: str,
     lams: dict[int, float],
-    table: dict[int, np.ndarray],
+    results: tuple[FoldResult, ...],
     parked: dict[int, Parked],
     n_folds: int,
     tested: bool,
     failed: int | None,
 ) -> Answer:
-    complete = [slot for slot, row in table.items() if len(row) == n_folds and slot != BASELINE]
-    best = max(complete, key=lambda slot: table[slot].mean())
-    top = table[best]
-    curve = []
-    for slot, lam in lams.items():
-        row = table.get(slot, np.array([]))
-        common = {"slot": slot, "lam": lam * M, "lam_over_m": lam, "n_cells": len(row), "parked": parked.get(slot)}
-        if slot == failed:
-            curve.append(
-                CurvePoint(**common, status="failed", mean=None, sem=None, failed="RuntimeError: out of memory")
-            )
-            continue
-        d = row - top[: len(row)]
-        spread = np.sqrt(((len(row) - 1) * d.var() + 8 * 0.005**2) / (len(row) + 7))
-        se = float(spread * np.sqrt(1 / len(row) + 1 / (n_folds - 1)))
-        mean = float(d.mean())
-        curve.append(
-            CurvePoint(
-                **common,
-                status="complete" if len(row) == n_folds else "pruned",
-                mean=float(row.mean()),
-                sem=float(row.std() / np.sqrt(max(1, len(row) - 1))),
-                difference=mean,
-                se=0.0 if slot == best else se,
-                difference_low=mean - 2.2 * se * (slot != best),
-                difference_high=mean + 2.2 * se * (slot != best),
-                in_range=mean + 2.2 * se >= 0,
-            )
+    slots = tuple(
+        SlotRow(
+            slot=slot,
+            cohort=0,
+            lam_over_m=lam or None,
+            failed="RuntimeError: <out of memory>" if slot == failed else None,
         )
-    members = [point for point in curve if point.in_range and point.slot != BASELINE]
-    base = next(point for point in curve if point.slot == BASELINE)
-    assert base.difference is not None
-    assert base.difference_low is not None
-    assert base.difference_high is not None
-    gain = Interval(mean=-base.difference, low=-base.difference_high, high=-base.difference_low)
-    verdict = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
-    one_se = max((p for p in curve if p.slot in complete and (p.difference or 0) >= -0.002), key=lambda p: p.lam)
-    one_se = max(one_se, next(p for p in curve if p.slot == best), key=lambda p: p.lam)
-    fits, full = sum(map(len, table.values())), len(lams) * n_folds
-    ends = {lams[slot] for slot in lams if slot != BASELINE}
-    edges = []
-    if max(p.lam_over_m for p in members) == max(ends):
-        edges.append(
-            Edge(
-                side="high",
-                message="the upper end of the searched range cannot be told from the best λ",
-                low=max(ends),
-                high=max(ends) * 10,
-            )
-        )
-    if min(p.lam_over_m for p in members) == min(ends):
-        edges.append(Edge(side="low", message="the low end is as good: 0 is as good"))
-    return Answer(
-        study=study,
-        status="final" if tested else "provisional",
-        metric=metric,
-        m=M,
-        n_folds=n_folds,
-        n_replicates=1,
-        n_images=N_IMAGES,
-        slot=best,
-        lam=lams[best] * M,
-        lam_over_m=lams[best],
-        lam_carried=lams[best] * M * (n_folds - 1) / n_folds,
-        chosen_by="smoothed curve" if len(lams) > 30 else "highest mean",
-        lam_1se=one_se.lam,
-        lam_1se_over_m=one_se.lam_over_m,
-        lam_1se_classical=max(ends) * M,
-        lam_1se_classical_over_m=max(ends),
-        indistinguishable=tuple(p.lam for p in members if p.status == "complete"),
-        indistinguishable_partial=tuple(p.lam for p in members if p.status != "complete"),
-        range_low=min(p.lam for p in members),
-        range_high=max(p.lam for p in members),
-        helps=verdict == "helps",
-        verdict=verdict,
-        matters=not all(p.in_range for p in curve if p.status != "failed"),
-        gain=gain,
-        detectable_gain=3.1 * (base.se or 0),
-        cv=Interval(mean=float(top.mean()), low=float(top.mean()) - 0.009, high=float(top.mean()) + 0.009),
-        cv_sem=float(top.std(ddof=1) / np.sqrt(n_folds)),
-        corrected=Optimism(
-            method="bbc-cv",
-            mean=float(top.mean()) - 0.003,
-            low=float(top.mean()) - 0.012,
-            high=float(top.mean()) + 0.006,
-            rule="plain argmax over the complete λ's, 1,000 resamples of the images",
+        for slot, lam in lams.items()
+    )
+    scores = {result.key: result.score for result in results}
+    counts = Counter(key.slot for key in scores if key.slot != BASELINE)
+    complete = sum(count == n_folds for count in counts.values())
+    tried = sorted(lam for lam in lams.values() if lam)
+    answer = selection.select(
+        ScoreTable(slots=slots, scores=scores),
+        parked=parked,
+        meta=StudyMeta(
+            study=study, metric=metric, m=M, n_folds=n_folds, n_images=N_IMAGES, low=tried[0], high=tried[-1]
         ),
-        edges=tuple(edges),
-        paired_sd=0.0052,
-        unpaired_sd=0.0131,
-        variance_ratio=6.3,
-        other_metric="log loss" if metric == "accuracy" else "accuracy",
-        other_metric_lam=lams[min(best + 2, len(lams) - 2)] * M,
-        curve=tuple(curve),
         budget=Budget(
             trials=len(lams) - 1,
-            complete=len(complete),
+            complete=complete,
             pruned=len(parked),
             failed=int(failed is not None),
-            fold_fits=fits,
-            fold_fits_executed=fits + 1,
-            fold_fits_full=full,
+            fold_fits=len(results),
+            fold_fits_executed=len(results) + 1,
+            fold_fits_full=len(lams) * n_folds,
             seconds=132.0,
-            fit_seconds=2.1 * fits,
+            fit_seconds=sum(result.seconds for result in results),
         ),
-        test=TestScore(
-            accuracy=0.9528, loss=0.18, low=0.926, high=0.9704, n=360, looks=1, lam_over_m=lams[best], seconds=4.2
-        )
-        if tested
-        else None,
+        other_scores={r.key: -r.val_loss if metric == "accuracy" else r.val_acc for r in results},
+        final=tested,
     )
+    if not tested:
+        return answer
+    test = TestScore(
+        accuracy=0.9528,
+        loss=0.18,
+        low=0.926,
+        high=0.9704,
+        n=360,
+        looks=1,
+        lam_over_m=answer.lam_over_m,
+        seconds=4.2,
+    )
+    return replace(answer, test=test)
 
 
 def _result(

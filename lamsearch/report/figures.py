@@ -40,9 +40,9 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
     smooth = [(axis(p.lam), value(p.smooth)) for p in _by_lam(answer) if p.smooth is not None and p.slot != BASELINE]
     if len(smooth) > 1:
         scene.add(Line(points=smooth, ink="c1", width=1.5, opacity=0.45))
-    crowded = len(shown) > (panel.right - axis.start) / 11
+    room = (panel.right - axis.start) / max(1, len(shown))
     for point in sorted(shown, key=lambda p: (p.status == "complete", p.in_range)):
-        _point(scene, answer, point, axis, value, crowded=crowded)
+        _point(scene, answer, point, axis, value, room=room)
     if wide:
         _legend(scene)
     return scene
@@ -120,7 +120,8 @@ def _bar(point: CurvePoint) -> tuple[float, float]:
 
 def _shade_range(scene: Scene, answer: Answer, axis: LamAxis) -> None:
     panel = axis.panel
-    left, right = axis(max(answer.range_low, axis.low)) - 7, axis(min(answer.range_high, axis.high)) + 7
+    low, high = wording.measured_range(answer)
+    left, right = axis(max(low, axis.low)) - 7, axis(min(high, axis.high)) + 7
     scene.add(Area(points=box(left, panel.top, right - left, panel.bottom - panel.top), ink="band"))
     if wording.zero_in_range(answer):
         width = axis.start - panel.left - 22
@@ -163,7 +164,7 @@ def _length(label: str) -> float:
     return 8.0 * len(label) + 6
 
 
-def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value: ValueAxis, *, crowded: bool) -> None:
+def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value: ValueAxis, *, room: float) -> None:
     assert point.mean is not None
     x, y = axis(point.lam), value(point.mean)
     said = tip(answer, point)
@@ -174,7 +175,7 @@ def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value
         return
     low, high = _bar(point)
     complete = point.status == "complete"
-    if high > low and (complete or not crowded):
+    if high > low and (complete or room > 20):
         scene.add(
             Line(points=[(x, value(low)), (x, value(high))], ink=ink, width=1.25, opacity=0.8 if complete else 0.25)
         )
@@ -182,8 +183,8 @@ def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value
         scene.add(Dot(x=x, y=y, radius=6 if chosen else 3.75, ink=ink, tip=said))
         return
     ring: Ink = "c1" if point.in_range else "faint"
-    scene.add(Dot(x=x, y=y, radius=3 if crowded else 5.5, ink=ring, hollow=True, opacity=0.8, tip=said))
-    if not crowded:
+    scene.add(Dot(x=x, y=y, radius=5.5 if room > 11 else 3, ink=ring, hollow=True, opacity=0.8, tip=said))
+    if room > 11:
         scene.add(Text(x=x, y=y + 3.2, text=str(point.n_cells), ink="muted", size=9, anchor="middle"))
 
 

@@ -24,10 +24,10 @@ def verdict(answer: Answer) -> Markup:
     metric = wording.metric_name(answer.metric)
     caption = joined(
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. ",
-        "A bar is the paired 95 % interval of the difference to ",
-        f"{figures.BEST}, on the folds that both have: where it reaches the dotted line, that λ cannot be told from ",
-        f"{figures.BEST} (shaded). Open circles were dropped early and could not be chosen; a digit is the number of "
-        "folds they had, a grey triangle a score below the frame.",
+        f"A bar is the paired 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
+        f"that λ cannot be told from {figures.BEST} (blue; shaded as far as all folds were measured). Open circles "
+        "were dropped early and could not be chosen; a digit is the number of folds they had, a grey triangle a score "
+        "below the frame.",
     )
     return el(
         "section",
@@ -40,7 +40,7 @@ def verdict(answer: Answer) -> Markup:
 
 
 def _tiles(answer: Answer) -> Markup:
-    low, high = wording.lam(answer.range_low), wording.lam(answer.range_high)
+    low, high = map(wording.lam, wording.measured_range(answer))
     gain = answer.gain
     score = answer.test
     rows = (
@@ -104,7 +104,7 @@ def numbers(answer: Answer) -> Markup:
 def _numbers(answer: Answer) -> Iterable[tuple[str, str, str]]:
     metric = answer.metric
     yield f"Chosen, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
-    carried = "for the refit on all search data, which is larger than a fold's; unchanged is the convention"
+    carried = "for the refit, which has k/(k − 1) times the images of a fold; used unchanged, as is the convention"
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
     same = "measured on all folds, paired differences"
     yield "Largest λ within one standard error", wording.one_se(answer), same

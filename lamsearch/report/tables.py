@@ -12,19 +12,21 @@ from lamsearch.report.averages import Averages
 from lamsearch.report.course import spent
 from lamsearch.report.markup import Markup, el, joined
 
-COLUMNS = ("λ", "λ/m", "folds", "score", "against the chosen", "95 % interval", "as good", "training", "‖w‖", "near 0")
+COLUMNS = ("λ", "λ/m", "folds", "score", "to λ̂", "95 % interval", "as good", "training", "‖w‖", "near 0", "time")
 
 
 def trials(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
     """One row per λ, rising; sortable where scripts run."""
-    last = (*COLUMNS, "time", "what became of it")
-    head = el("tr", *(el("th", label, scope="col") for label in last))
+    head = el("tr", *(el("th", label, scope="col") for label in COLUMNS), el("th", "fate", scope="col", class_="words"))
     rows = [
         _trial(answer, point, averages.get(point.slot)) for point in sorted(answer.curve, key=lambda point: point.lam)
     ]
-    caption = el("caption", f"All {len(rows)} λ's, λ = 0 first. Differences are paired, on the folds that both have.")
+    caption = el(
+        "caption",
+        f"All {len(rows)} λ's, λ = 0 first. “to λ̂”: paired difference to the chosen λ, on the folds that both have.",
+    )
     table = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")
-    return el("div", table, class_="scroll", tabindex="0", role="region", aria_label="Every λ that was tried")
+    return el("div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried")
 
 
 def _trial(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
