@@ -1,8 +1,9 @@
 """The loop trainer: one model at a time, as fast as a CPU core allows. The trainer of every CPU.
 
-Against the plain loop: images stay in memory and are gathered by index (no DataLoader), channels_last,
-pooling before ReLU, fused optimisers, and a penalty that is never differentiated: its gradient is the
-optimiser's ``weight_decay`` where that is exactly λ/m · w, and is added to the gradient otherwise.
+Against the plain loop: images stay in memory and are gathered by index (no DataLoader), borders that no output
+depends on are cut off, pooling comes before ReLU, optimisers are fused, the backward pass of the built-in
+networks is written out (``chain``), and the penalty is never differentiated: its gradient is the optimiser's
+``weight_decay`` where that is exactly λ/m · w, and is added to the gradient otherwise.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamsearch import loss as losses
-from lamsearch import model as models
 from lamsearch.batches import batch_order, seeded
 from lamsearch.config import LossConfig, TrainingConfig
+from lamsearch.engine import engine_for
 from lamsearch.evidence import Ledger, Outcome
+from lamsearch.model import norms
 from lamsearch.problem import Interrupted, Member, Problem
 from lamsearch.records import EpochScore, FitKey, FoldResult
 from lamsearch.splits import Split
 
-CHUNK = 512
-"""Images per forward pass where the batch is not the study's: validation and full-batch gradients."""
+CHUNK = 64
+"""Most images in one forward pass. Larger batches are gradient sums over chunks: activations stay in the cache."""
 STOP_CHECK_S = 0.5
 
 
@@ -74,15 +76,11 @@ class Run:
     ) -> None:
         self._problem, self._split, self._seed, self._lam_over_m, self._stop = problem, split, seed, lam_over_m, stop
         self._validate_once = validate_once
-        self._model = models.build(problem.model.kind, problem.shape, problem.n_classes, seed=seed)
-        self._model.to(problem.device, problem.dtype)
-        # A user's model may reshape its activations in ways that only the default layout allows.
-        self._layout = torch.contiguous_format if problem.layers is None else torch.channels_last
-        self._model.to(memory_format=self._layout)
-        self._weights = models.weights(self._model)
-        self._penalised = list(models.penalised(self._model, biases=problem.loss.penalise_biases).values())
+        self._engine = engine_for(problem, seed)
+        _, self._rows, self._columns = problem.seen
+        self._penalised, free = self._engine.groups(biases=problem.loss.penalise_biases)
         self._signs = losses.sign_strength(problem.loss, lam_over_m)
-        self._optimiser = optimiser(self._model, self._penalised, lam_over_m, problem.loss, problem.training)
+        self._optimiser = optimiser(self._penalised, free, lam_over_m, problem.loss, problem.training)
         self._val = torch.from_numpy(split.val).to(problem.device)
         self.ledger = Ledger(
             train=problem.train_labels.cpu().numpy()[split.train],
@@ -96,6 +94,7 @@ class Run:
         self.started_at, self.seconds = time.time(), 0.0
         self._asked = time.monotonic()
 
+    @torch.no_grad()
     def train_epoch(self) -> EpochScore:
         """One pass over the training images, then validation."""
         if self.ledger.collapsed:
@@ -120,62 +119,54 @@ class Run:
         return self.ledger.result(
             key=key,
             lam_over_m=self._lam_over_m,
-            norms=models.norms(self._model, biases=self._problem.loss.penalise_biases, grad_norms=self._grad_norms),
+            norms=norms(self._engine.weights(), self._penalised, self._grad_norms),
             seconds=self.seconds,
             started_at=self.started_at,
         )
 
     def parameters(self) -> OrderedDict[str, Tensor]:
         """Name → value, as they are now."""
-        return OrderedDict((name, value.detach().clone()) for name, value in self._model.named_parameters())
+        return self._engine.parameters()
 
     def _pass(self, batches: Sequence[Tensor]) -> tuple[float, int, int]:
         """Train on each batch: (sum of data losses, correct predictions, steps). The sums stay on the device."""
-        device, note = self._problem.device, self.ledger.wants_gradients
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        n_correct = torch.zeros((), dtype=torch.int64, device=device)
-        norm_sums = torch.zeros(len(self._weights), device=device, dtype=self._problem.dtype)
-        self._model.train()
+        problem, engine, note = self._problem, self._engine, self.ledger.wants_gradients
+        loss_sum = torch.zeros((), dtype=torch.float64, device=problem.device)
+        n_correct = torch.zeros((), dtype=torch.int64, device=problem.device)
+        norm_sums = torch.zeros(len(engine.weights()), dtype=problem.dtype, device=problem.device)
         for batch in batches:
-            self._optimiser.zero_grad(set_to_none=True)
-            for chunk in torch.split(batch, CHUNK) if len(batch) > CHUNK else (batch,):
+            engine.clear()
+            for chunk in torch.split(batch, CHUNK):
                 self._check_stop()
-                images, labels = self._gather(chunk, self._problem.train_labels)
-                outputs = self._model(images)
-                each = losses.image_losses(outputs, labels, self._problem.loss.data)
-                total = each.sum()
-                (total / len(batch)).backward()  # type: ignore[no-untyped-call]
-                loss_sum += total.detach()
-                n_correct += (outputs.detach().argmax(1) == labels).sum()
-            gradients = [weight.grad for weight in self._weights.values() if weight.grad is not None]
+                images, labels = self._gather(chunk, problem.train_labels)
+                outputs = engine.forward(images, training=True)
+                each, gradient = losses.with_gradient(outputs, labels, problem.loss.data)
+                loss_sum += each.sum()
+                n_correct += (outputs.argmax(1) == labels).sum()
+                engine.backward(gradient.div_(len(batch)))
             if note:
-                norm_sums += torch.stack(torch._foreach_norm(gradients))
+                norm_sums += torch.stack(torch._foreach_norm(engine.weight_gradients()))
             if self._signs:
-                self._add_signs()
+                gradients = [weight.grad for weight in self._penalised if weight.grad is not None]
+                torch._foreach_add_(gradients, torch._foreach_sign(self._penalised), alpha=self._signs)
             self._optimiser.step()
         if note:
-            self._grad_norms = dict(zip(self._weights, (norm_sums / len(batches)).tolist(), strict=True))
+            self._grad_norms = dict(zip(engine.weights(), (norm_sums / len(batches)).tolist(), strict=True))
         return float(loss_sum), int(n_correct), len(batches)
 
     def _gather(self, index: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = self._problem.images.index_select(0, index)
-        return images.contiguous(memory_format=self._layout), labels.index_select(0, index)
-
-    def _add_signs(self) -> None:
-        gradients = [weight.grad for weight in self._penalised if weight.grad is not None]
-        torch._foreach_add_(gradients, torch._foreach_sign(self._penalised), alpha=self._signs)
+        return images[:, :, : self._rows, : self._columns], labels.index_select(0, index)
 
     def _validate(self) -> Outcome:
-        self._model.eval()
         found: list[Tensor] = []
         predicted: list[Tensor] = []
-        with torch.inference_mode():
-            for chunk in torch.split(self._val, CHUNK):
-                self._check_stop()
-                images, labels = self._gather(chunk, self._problem.labels)
-                outputs = self._model(images)
-                found.append(losses.image_losses(outputs, labels, self._problem.loss.data))
-                predicted.append(outputs.argmax(1))
+        for chunk in torch.split(self._val, CHUNK):
+            self._check_stop()
+            images, labels = self._gather(chunk, self._problem.labels)
+            outputs = self._engine.forward(images, training=False)
+            found.append(losses.image_losses(outputs, labels, self._problem.loss.data))
+            predicted.append(outputs.argmax(1))
         return Outcome(losses=torch.cat(found).cpu().numpy(), predicted=torch.cat(predicted).cpu().numpy())
 
     def _check_stop(self) -> None:
@@ -187,13 +178,11 @@ class Run:
 
 
 def optimiser(
-    model: nn.Module, penalised: Sequence[Tensor], lam_over_m: float, loss: LossConfig, training: TrainingConfig
+    penalised: list[Tensor], free: list[Tensor], lam_over_m: float, loss: LossConfig, training: TrainingConfig
 ) -> torch.optim.Optimizer:
     """Torch's fused optimiser with the coupled λ/m · w (or AdamW's decoupled decay) as its ``weight_decay``."""
-    ids = {id(weight) for weight in penalised}
-    free = [value for value in model.parameters() if id(value) not in ids]
     decay = losses.decoupled_decay(loss, lam_over_m) or losses.decay(loss, lam_over_m)
-    groups = [{"params": list(penalised), "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [{"params": penalised, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if training.optimiser == "adam":
         return torch.optim.Adam(groups, lr=training.lr, fused=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,6 +49,22 @@ def image_losses(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
 def data_loss(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
     """Mean of ``image_losses``: a scalar."""
     return image_losses(outputs, labels, kind).mean()
+
+
+def with_gradient(outputs: Tensor, labels: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Data loss of each image, (N,), and the gradient of their sum by the outputs, (N, C).
+
+    The gradient is p − e_y: p the softmax for cross_entropy, the outputs themselves for mse; e_y is one-hot.
+    """
+    rows = torch.arange(len(labels), device=labels.device)
+    if kind == "cross_entropy":
+        log_shares = functional.log_softmax(outputs, dim=1)
+        gradient = log_shares.exp()
+        gradient[rows, labels] -= 1
+        return -log_shares[rows, labels], gradient
+    gradient = outputs.clone()
+    gradient[rows, labels] -= 1
+    return 0.5 * gradient.square().sum(dim=1), gradient
 
 
 def penalty(weights: Sequence[Tensor], lam_over_m: float, loss: LossConfig) -> Tensor:

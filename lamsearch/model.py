@@ -94,15 +94,36 @@ def weights(model: nn.Module) -> OrderedDict[str, Tensor]:
     return OrderedDict((name.removesuffix(".weight"), value) for name, value in penalised(model, biases=False).items())
 
 
-def norms(model: nn.Module, *, biases: bool, grad_norms: Mapping[str, float]) -> Norms:
-    """Sizes of the weights as they are now; sizes that are not finite become 0."""
-    every = torch.cat([value.detach().flatten() for value in penalised(model, biases=biases).values()])
+def norms(weights: Mapping[str, Tensor], penalised: Sequence[Tensor], grad_norms: Mapping[str, float]) -> Norms:
+    """Sizes of the weights (by layer) and of all that is penalised, as they are now; what is not finite becomes 0."""
+    every = torch.cat([value.detach().flatten() for value in penalised])
     return Norms(
         weight_norm=_finite(float(every.norm())),
         near_zero=float((every.abs() < NEAR_ZERO).double().mean()),
-        layer_norms={name: _finite(float(value.detach().norm())) for name, value in weights(model).items()},
+        layer_norms={name: _finite(float(value.detach().norm())) for name, value in weights.items()},
         grad_norms={name: _finite(value) for name, value in grad_norms.items()},
     )
+
+
+def seen(layers: Sequence[Layer], shape: Shape) -> Shape:
+    """The part (C, H, W) of an image, from its upper left corner, that can reach the outputs.
+
+    A 2×2 pool over an odd number of rows ignores the last one, so valid padding leaves borders without any
+    effect: cutting them off first changes nothing and saves 13 % of the article's network at 32×32, 27 % at 28×28.
+    """
+    channels, *sides = shape
+    cut = []
+    for side in sides:
+        sizes = [side]
+        for layer in layers:
+            if layer.kind == "conv":
+                sizes.append((sizes[-1] - layer.kernel + 1) // (2 if layer.pool else 1))
+        needed = sizes[-1]
+        for layer in reversed(layers):
+            if layer.kind == "conv":
+                needed = needed * (2 if layer.pool else 1) + layer.kernel - 1
+        cut.append(needed)
+    return (channels, cut[0], cut[1])
 
 
 def n_penalised(kind: str, shape: Shape, n_classes: int, *, biases: bool) -> int:

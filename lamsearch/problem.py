@@ -14,7 +14,7 @@ from lamsearch import splits
 from lamsearch.architecture import Layer
 from lamsearch.config import LossConfig, ModelConfig, StudyConfig, TrainingConfig
 from lamsearch.datasets import DataSet
-from lamsearch.model import Shape, layers_of
+from lamsearch.model import Shape, layers_of, seen
 from lamsearch.records import FitKey
 from lamsearch.splits import Split
 
@@ -73,6 +73,11 @@ class Problem:
         """(C, H, W) of an image."""
         _, channels, height, width = self.images.shape
         return (channels, height, width)
+
+    @property
+    def seen(self) -> Shape:
+        """The part of an image, from its upper left corner, that can reach the outputs (all for a user model)."""
+        return self.shape if self.layers is None else seen(self.layers, self.shape)
 
     def split(self, member: Member) -> Split:
         """Training and validation indices of a member's fold: the same for every λ."""

@@ -131,7 +131,7 @@ class _Run:
         return self.ledger.result(
             key=self.member.key,
             lam_over_m=self.member.lam_over_m,
-            norms=models.norms(self.model, biases=self.problem.loss.penalise_biases, grad_norms=grad_norms),
+            norms=models.norms(models.weights(self.model), self.penalised, grad_norms),
             seconds=self.seconds,
             started_at=self.started_at,
         )

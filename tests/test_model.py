@@ -126,5 +126,23 @@ def test_norms_are_finite_whatever_the_weights_are():
     network = build("linear", (1, 5, 5), 3, seed=0)
     with torch.no_grad():
         network.get_submodule("dense").weight[0, 0] = float("nan")
-    found = models.norms(network, biases=False, grad_norms={"dense": float("inf")})
+    found = models.norms(weights(network), list(network.parameters()), {"dense": float("inf")})
     assert (found.weight_norm, found.layer_norms["dense"], found.grad_norms["dense"]) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("side", "seen"), [(32, 30), (28, 26), (16, 14), (30, 30), (10, 10)])
+def test_pixels_beyond_what_is_seen_have_no_effect(side, seen):
+    layers = layers_of("cnn", (1, side, side), 3)
+    assert models.seen(layers, (1, side, side)) == (1, seen, seen)
+    network = build("cnn", (1, side, side), 3, seed=0)
+    images = torch.randn(2, 1, side, side)
+    other = images.clone()
+    other[:, :, seen:], other[:, :, :, seen:] = 7.0, -7.0
+    assert torch.equal(network(images), network(other))
+    if seen == side:
+        other[:, :, -1, -1] += 100
+        assert not torch.equal(network(images), network(other))
+
+
+def test_the_linear_model_sees_every_pixel():
+    assert models.seen(layers_of("linear", (3, 7, 8), 3), (3, 7, 8)) == (3, 7, 8)
