@@ -179,10 +179,10 @@ def cost(answer: Answer) -> str:
 
 
 def parked(metric: str, why: Parked, rival: str) -> str:
-    """Why a λ was dropped. ``rival``: how to name the λ that it lost to."""
+    """When a λ was dropped, and behind whom or why. ``rival``: how to name the λ that it lost to."""
     text = f"dropped after {count(why.after, 'fold')}" if why.after else "dropped"
     if why.rival is not None and why.margin is not None:
-        text += f", {size(metric, why.margin)} behind {rival}"
+        return f"{text}, {size(metric, why.margin)} behind {rival}"
     return f"{text}: {why.reason}" if why.reason else text
 
 
@@ -194,7 +194,7 @@ def would_change(answer: Answer) -> tuple[str, ...]:
     for edge in answer.edges:
         offer = ""
         if edge.low is not None and edge.high is not None:
-            offer = f" Proposed range of λ/m: {lam(edge.low)} to {lam(edge.high)}."
+            offer = f" Proposed range of λ/m: {edge.low:.2g} to {edge.high:.2g}."
         said.append(_sentence(edge.message) + offer)
     if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
         smallest = size(answer.metric, answer.detectable_gain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from lamsearch import wording
@@ -110,7 +111,9 @@ def _numbers(answer: Answer) -> Iterable[tuple[str, str, str]]:
     yield "Largest λ within one standard error", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
-    yield "Cannot be told from the best", ", ".join(map(wording.lam, answer.indistinguishable)), _partial(answer)
+    partial = set(answer.indistinguishable_partial)
+    whole = ", ".join(wording.lam(lam) for lam in answer.indistinguishable if lam not in partial)
+    yield "Cannot be told from the best", whole, _partial(answer)
     yield "Gain over λ = 0", wording.gain(answer), ""
     cv = f"95 % interval of the level {wording.level(metric, answer.cv.low)} to {wording.level(metric, answer.cv.high)}"
     best = f"{wording.level(metric, answer.cv.mean)} ± {wording.size(metric, answer.cv_sem)} (sem)"
@@ -136,7 +139,7 @@ def _numbers(answer: Answer) -> Iterable[tuple[str, str, str]]:
 
 def _partial(answer: Answer) -> str:
     partial = ", ".join(map(wording.lam, answer.indistinguishable_partial))
-    return f"dropped early among them: {partial}" if partial else ""
+    return f"dropped too early to be ruled out: {partial}" if partial else ""
 
 
 def _folds(answer: Answer) -> str:
@@ -191,10 +194,15 @@ def budget(answer: Answer) -> Markup:
         f"Pale: what the full cost would have added. Training took {wording.duration(spent.fit_seconds)} in all.{again}"
     )
     text = wording.cost(answer)
+    dropped = [point.parked for point in answer.curve if point.parked is not None and point.status == "pruned"]
+    when = sorted(Counter(parked.after for parked in dropped).items())
+    why = Counter(parked.reason for parked in dropped).most_common()
+    said = [f"Dropped after {wording.count(after, 'fold')}: {number}." for after, number in when]
+    said += [f"{number} dropped because: {reason}." for reason, number in why]
     return el(
         "section",
         el("h2", "Where the budget went"),
-        el("p", f"{text[0].upper()}{text[1:]}."),
+        el("p", f"{text[0].upper()}{text[1:]}. {' '.join(said)}"),
         figure(course.budget, answer, caption=caption),
         id="budget",
     )

@@ -17,16 +17,20 @@ COLUMNS = ("λ", "λ/m", "folds", "score", "to λ̂", "95 % interval", "as good"
 
 def trials(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
     """One row per λ, rising; sortable where scripts run."""
-    head = el("tr", *(el("th", label, scope="col") for label in COLUMNS), el("th", "fate", scope="col", class_="words"))
+    head = el(
+        "tr",
+        *(el("th", label, scope="col") for label in COLUMNS),
+        el("th", "what became of it", scope="col", class_="words"),
+    )
     rows = [
         _trial(answer, point, averages.get(point.slot)) for point in sorted(answer.curve, key=lambda point: point.lam)
     ]
-    caption = el(
-        "caption",
-        f"All {len(rows)} λ's, λ = 0 first. “to λ̂”: paired difference to the chosen λ, on the folds that both have.",
+    note = f"All {len(rows)} λ's, λ = 0 first. “to λ̂”: paired difference to the chosen λ, on the folds that both have."
+    table = el("table", el("thead", head), el("tbody", *rows), class_="sortable")
+    region = el(
+        "div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried, a table"
     )
-    table = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")
-    return el("div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried")
+    return joined(el("p", note, class_="note"), region)
 
 
 def _trial(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
@@ -38,9 +42,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
         low, high = (wording.change(metric, end) for end in (point.difference_low, point.difference_high))
         bounds = f"{low.removesuffix(' pp')} to {high}"
     training = None if row is None else (row.train_acc if accuracy else -row.train_loss)
-    marks = [
-        label for label, lam in (("chosen", answer.lam), ("largest within 1 SE", answer.lam_1se)) if lam == point.lam
-    ]
+    marks = [label for label, lam in (("chosen", answer.lam), ("within 1 SE", answer.lam_1se)) if lam == point.lam]
     cells = (
         _cell(wording.lam(point.lam), point.lam, head=True, marks=marks if point.slot != BASELINE else []),
         _cell(wording.lam(point.lam_over_m), point.lam_over_m),

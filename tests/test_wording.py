@@ -1,0 +1,131 @@
+"""The sentences: each verdict in its own words, from the answer's numbers alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lamsearch import wording
+from lamsearch.records import Edge, Interval, Parked
+from dossiers import dossier
+
+HELPS = dossier().answer
+NOT_SHOWN = dossier(n_lams=17, bump=0.0).answer
+NO_MATTER = dossier(bump=0.0, cliff=10.0, noise=0.003).answer
+HURTS = dossier(shift=-0.02, bump=0.0, noise=0.002).answer
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (62.345, "62.3"), (1.1812e-3, "1.18e-3"), (0.01, "0.0100"), (1583.04, "1,583"), (2.5e7, "2.50e7")],
+)
+def test_lambda_has_three_digits(value: float, text: str) -> None:
+    assert wording.lam(value) == text
+
+
+def test_numbers_that_are_not_known_are_dashes() -> None:
+    assert {wording.lam(float("nan")), wording.level("accuracy", None), wording.percent(None)} == {"–"}
+    assert {wording.change("accuracy", float("inf")), wording.duration(float("nan"))} == {"–"}
+
+
+def test_accuracies_are_percent_and_their_differences_points() -> None:
+    assert wording.level("accuracy", 0.9512) == "95.12 %"
+    assert wording.change("accuracy", -0.0081) == "−0.81 pp"
+    assert wording.span("accuracy", Interval(mean=0.0, low=-0.003, high=0.0132)) == "−0.30 to +1.32 pp"
+
+
+def test_log_loss_is_shown_as_itself_and_a_gain_is_still_above_zero() -> None:
+    assert wording.level("log_loss", -0.25) == "0.2500"
+    assert wording.change("log_loss", 0.01) == "+0.0100"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(8.44, "8.4 s"), (132.0, "2 min 12 s"), (11_100.0, "3 h 05 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+def test_every_verdict_has_its_own_words() -> None:
+    assert [answer.verdict for answer in (HELPS, NOT_SHOWN, NO_MATTER, HURTS)] == [
+        "helps",
+        "not_shown",
+        "not_shown",
+        "hurts",
+    ]
+    assert wording.headline(HELPS) == f"Regularisation helps. Use λ = {wording.lam(HELPS.lam)}."
+    assert wording.headline(NOT_SHOWN).startswith("A gain over λ = 0 is not shown.")
+    assert wording.headline(NO_MATTER).startswith("λ does not matter here.")
+    assert wording.headline(HURTS).startswith("Regularisation hurts here. Use λ = 0;")
+
+
+def test_a_provisional_answer_says_so_far() -> None:
+    answer = replace(HELPS, status="provisional", test=None)
+    assert wording.headline(answer).startswith("So far: ")
+    assert "not measured yet" in wording.terminal(answer)
+    assert wording.would_change(answer)[0].startswith("The search is not over")
+
+
+def test_without_a_baseline_nothing_is_claimed() -> None:
+    answer = replace(HELPS, gain=None, detectable_gain=None, verdict="not_shown", helps=False)
+    assert "unknown" in wording.headline(answer)
+    assert wording.gain(answer).startswith("unknown")
+
+
+def test_not_shown_names_the_gain_that_would_have_been_seen() -> None:
+    assert NOT_SHOWN.detectable_gain is not None
+    assert f"{100 * NOT_SHOWN.detectable_gain:.2f} pp would have been seen" in wording.gain(NOT_SHOWN)
+    assert "would have been seen" not in wording.gain(HELPS)
+
+
+def test_how_sure_speaks_of_fully_measured_lambdas_and_counts_the_others() -> None:
+    low, high = wording.measured_range(HELPS)
+    whole = set(HELPS.indistinguishable) - set(HELPS.indistinguishable_partial) - {0.0}
+    assert (low, high) == (min(whole), max(whole))
+    text = wording.how_sure(HELPS)
+    assert text.startswith(f"Any λ from {wording.lam(low)} to {wording.lam(high)} does as well")
+    outside = sum(not low <= lam <= high for lam in HELPS.indistinguishable_partial)
+    assert f"{outside} λ's outside were dropped too early" in text
+
+
+def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
+    assert "So does λ = 0." in wording.how_sure(NOT_SHOWN)
+    assert "λ = 0 is better still." in wording.how_sure(HURTS)
+    assert "λ = 0" not in wording.how_sure(HELPS)
+
+
+def test_a_lonely_best_is_said_to_be_lonely() -> None:
+    alone = replace(HELPS, indistinguishable=(HELPS.lam,), indistinguishable_partial=())
+    assert wording.how_sure(alone).startswith("No other λ > 0")
+
+
+def test_edges_come_with_the_proposed_range() -> None:
+    edge = Edge(side="high", message="the high end is as good: search further up", low=1e-6, high=0.3)
+    said = wording.would_change(replace(HELPS, edges=(edge,)))
+    assert "The high end is as good: search further up. Proposed range of λ/m: 1e-06 to 0.3." in said
+    assert "the high end is as good" in wording.terminal(replace(HELPS, edges=(edge,)))
+
+
+def test_a_second_look_at_the_test_set_is_counted() -> None:
+    assert HELPS.test is not None
+    again = replace(HELPS, test=replace(HELPS.test, looks=2))
+    assert "look no. 2" in wording.test(again)
+    assert "look" not in wording.test(HELPS)
+
+
+def test_dropped_lambdas_name_their_rival_or_their_reason() -> None:
+    parked = Parked(slot=3, after=1, rival=7, margin=0.0209, reason="behind others")
+    assert wording.parked("accuracy", parked, "λ = 127") == "dropped after 1 fold, 2.09 pp behind λ = 127"
+    stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="below the median at epoch 4")
+    assert wording.parked("accuracy", stopped, "") == "dropped: below the median at epoch 4"
+
+
+def test_the_terminal_block_holds_the_whole_answer() -> None:
+    text = wording.terminal(HELPS)
+    for label, fact in wording.facts(HELPS):
+        assert label in text
+        assert fact in text
+    assert "125 of 255 fold fits (49 %)" in text
+
+
+def test_no_line_of_the_terminal_block_has_control_characters() -> None:
+    assert all(character.isprintable() or character == "\n" for character in wording.terminal(NOT_SHOWN))
