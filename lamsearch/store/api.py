@@ -1,0 +1,199 @@
+"""``Store``: one database, as the rest of lamsearch sees it. Each method is a few short transactions, tried again."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from lamsearch.errors import UnknownStudy
+from lamsearch.records import BASELINE, FoldResult
+from lamsearch.store import claims, fleet, leases, studies, tables
+from lamsearch.store.catalogue import Catalogue
+from lamsearch.store.engine import NoTables
+from lamsearch.store.proposals import propose_cohort
+from lamsearch.store.rows import Claim, Done, StudyRow, Wait, WorkerInfo, WorkerRow
+from lamsearch.store.view import View
+
+
+class Store(Catalogue):
+    """One per process; thread-safe.
+
+    Raises InputError at once for a database that cannot be used; later StorageFull or StorageUnavailable.
+    """
+
+    # Work
+
+    def register(self, info: WorkerInfo) -> int:
+        """A number for this worker."""
+        self.database.write(tables.create)
+        worker_id = self.database.write(lambda connection: fleet.register(connection, info, self.service.beat_s))
+        self._own.add(worker_id)
+        return worker_id
+
+    def workers(self) -> list[WorkerRow]:
+        """Registered workers, the latest first."""
+        try:
+            return self.database.read(lambda connection: fleet.listed(connection, self.service.grace_s))
+        except NoTables:
+            return []
+
+    def claim(self, study_id: int, worker_id: int) -> Claim | Wait | Done:
+        """A lease on the first fit that is wanted and that nobody holds."""
+        token = uuid.uuid4().hex
+        with self._view_lock:
+            view, row = self._view(study_id)
+            n_folds = row.config.search.folds
+            body = partial(
+                claims.claim, view=view, worker_id=worker_id, token=token, n_folds=n_folds, service=self.service
+            )
+            while True:
+                found = self.database.write(body)
+                if isinstance(found, claims.Propose):
+                    self._propose(view, row, found.cohort)
+                elif not isinstance(found, claims.Again):
+                    return self._keep(found)
+
+    def record(self, claim: Claim, *results: FoldResult) -> bool:
+        """Store the results of a claim (all its folds at once); False if it was superseded: discard and go on."""
+        try:
+            return self.database.write(lambda connection: claims.record(connection, claim, results))
+        except UnknownStudy:
+            return False
+        finally:
+            self._tokens.discard(claim.token)
+
+    def prune(self, claim: Claim, reason: str) -> bool:
+        """End the whole trial of a claim on the word of an epoch pruner; False if it was superseded."""
+        try:
+            return self.database.write(lambda connection: claims.prune(connection, claim, reason))
+        except UnknownStudy:
+            return False
+        finally:
+            self._tokens.discard(claim.token)
+
+    def release(self, claim: Claim) -> None:
+        """Give a claim back unfinished; no attempt is counted."""
+        self.database.write(lambda connection: leases.release(connection, claim))
+        self._tokens.discard(claim.token)
+
+    def crashed(self, claim: Claim, reason: str) -> None:
+        """The work of a claim raised an error: one attempt, its reason kept. Too many in a row end the study."""
+        try:
+            self.database.write(lambda connection: leases.crashed(connection, claim, reason, self.service))
+        except UnknownStudy:
+            pass
+        finally:
+            self._tokens.discard(claim.token)
+
+    def beat(self, worker_id: int, doing: str | None = None) -> frozenset[str]:
+        """Prolong all leases of this process; the tokens of those that are lost."""
+        tokens = frozenset(self._tokens)
+
+        def body(connection: Connection) -> frozenset[str]:
+            if doing is not None:
+                fleet.say(connection, worker_id, doing)
+            return leases.extend(connection, worker_id, tokens, self.service.grace_s)
+
+        return self.database.write(body)
+
+    def free_worker(self, worker_id: int, *, reason: str = "its worker process died") -> int:
+        """Take all leases of a worker that is gone; how many. Each costs its fit an attempt, with ``reason``.
+
+        No attempt is counted if ``reason`` is empty (the database was away, say), or if the worker is this process
+        itself, leaving in order.
+        """
+        reason = "" if worker_id in self._own else reason
+        held = self.database.read(lambda connection: leases.studies_of(connection, worker_id))
+        freed = 0
+        for study_id in held:
+            body = partial(leases.free, study_id=study_id, worker_id=worker_id, reason=reason, service=self.service)
+            freed += self.database.write(body)
+        self.database.write(lambda connection: fleet.leave(connection, worker_id))
+        return freed
+
+    # The end of a study
+
+    def claim_refit(self, study_id: int, worker_id: int) -> Claim | None:
+        """The lease on the final refit, once the plan is done; None while another worker has it, or if it is done."""
+        token = uuid.uuid4().hex
+        with self._view_lock:
+            view, _ = self._view(study_id)
+            while True:
+                found = self.database.write(
+                    lambda connection: claims.claim_refit(
+                        connection, view, worker_id=worker_id, token=token, service=self.service
+                    )
+                )
+                if not isinstance(found, claims.Again):
+                    kept = self._keep(found)
+                    return kept if isinstance(kept, Claim) else None
+
+    def store_answer(self, study_id: int, answer: Mapping[str, Any], claim: Claim | None = None) -> bool:
+        """Keep the answer; the study is done. False if the claim was lost, or the study has grown meanwhile."""
+        try:
+            return self.database.write(lambda connection: claims.store_answer(connection, study_id, answer, claim))
+        finally:
+            if claim is not None:
+                self._tokens.discard(claim.token)
+
+    def add_look(self, study_id: int, look: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Note a scoring on the test set, unless that ``lam_over_m`` and ``protocol`` are known; all of them."""
+
+        def body(connection: Connection) -> list[dict[str, Any]]:
+            study = studies.lock(connection, study_id)
+            known: list[dict[str, Any]] = json.loads(study.looks)
+            what = (look["lam_over_m"], look["protocol"])
+            if all((old["lam_over_m"], old["protocol"]) != what for old in known):
+                known.append(dict(look))
+                where = tables.studies.c.id == study_id
+                connection.execute(update(tables.studies).where(where).values(looks=json.dumps(known)))
+            return known
+
+        return self.database.write(body)
+
+    # Optuna's copy
+
+    def mirror(self, study_id: int, worker_id: int | None = None) -> bool:
+        """Bring Optuna's trials up to date. False if another process is at it: call again when it matters."""
+        with self._mirror_lock:
+            mirror, token = self._optuna(), uuid.uuid4().hex
+            with self._view_lock:
+                view, _ = self._view(study_id)
+                body = partial(mirror.begin, view=view, worker_id=worker_id, token=token)
+                work = self.database.write(body)
+            return work is not None and mirror.run(work)
+
+    def judge(self, claim: Claim, epoch: int, mean: float) -> str | None:
+        """Report the mean score over the folds after ``epoch`` (from 1) to Optuna; its pruner's reason to stop, if any.
+
+        The baseline is never pruned.
+        """
+        slot = claim.keys[0].slot
+        if slot == BASELINE:
+            return None
+        with self._view_lock:
+            _, row = self._view(claim.study_id)
+        while (trial_id := self.database.read(lambda connection: claims.trial_id(connection, claim))) is None:
+            if not self.mirror(claim.study_id, claim.worker_id):
+                time.sleep(self.service.poll_s)
+        with self._mirror_lock:
+            return self._optuna().judge(row, trial_id, epoch, mean)
+
+    def _propose(self, view: View, row: StudyRow, cohort: int) -> None:
+        values = propose_cohort(row.config.search, cohort, view.table())
+
+        def body(connection: Connection) -> None:
+            studies.propose_values(connection, studies.lock(connection, row.id), cohort, values)
+
+        self.database.write(body)
+
+    def _keep(self, found: Claim | Wait | Done) -> Claim | Wait | Done:
+        if isinstance(found, Claim):
+            self._tokens.add(found.token)
+        return found

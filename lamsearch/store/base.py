@@ -1,0 +1,86 @@
+"""What the parts of ``Store`` share: the database, this process's pictures of the studies, Optuna's copy."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, select
+
+from lamsearch.config import ServiceConfig
+from lamsearch.errors import UnknownStudy
+from lamsearch.store import studies, tables, urls
+from lamsearch.store.engine import Database
+from lamsearch.store.rows import StudyRow, study_row
+from lamsearch.store.view import PlannerOf, View, lamsearch_planner
+
+if TYPE_CHECKING:
+    from lamsearch.store.mirror import Mirror
+
+
+class Base:
+    """Opens the database. Nothing is written before ``submit`` or ``register``."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: ServiceConfig | None = None,
+        read_only: bool = False,
+        planner: PlannerOf = lamsearch_planner,
+    ) -> None:
+        self.service = service or ServiceConfig()
+        self.database = Database(urls.parse(url), self.service, read_only=read_only)
+        self._planner = planner
+        self._views: dict[int, tuple[View, StudyRow]] = {}
+        self._view_lock = threading.RLock()
+        self._mirror: Mirror | None = None
+        self._mirror_lock = threading.Lock()
+        self._tokens: set[str] = set()
+        self._own: set[int] = set()
+        if not urls.is_sqlite(self.database.url):
+            self.database.connect_once()
+        if urls.is_sqlite(self.database.url) and not urls.path_of(self.database.url).exists():
+            return  # nothing to check, and asking would create it
+        self.database.read(lambda connection: tables.check_version(connection, self.url))
+
+    @property
+    def url(self) -> str:
+        """The storage URL with its password masked."""
+        return self.database.masked
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about this storage."""
+        return urls.warnings(self.database.url)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.database.dispose()
+
+    def _optuna(self) -> Mirror:
+        if self._mirror is None:
+            from lamsearch.store.mirror import Mirror  # noqa: PLC0415 - Optuna: not for commands that only read
+
+            self._mirror = Mirror(self.database)
+        return self._mirror
+
+    def _view(self, study_id: int) -> tuple[View, StudyRow]:
+        if study_id not in self._views:
+            query = select(tables.studies).where(tables.studies.c.id == study_id)
+            row = self.database.read(lambda connection: connection.execute(query).one_or_none())
+            if row is None:
+                raise UnknownStudy(f"number {study_id}", self.database.read(studies.names))
+            study = study_row(row)
+            self._views[study_id] = View(study_id, self._planner(study)), study
+        return self._views[study_id]
+
+    def _refreshed(self, study_id: int) -> View:
+        view, _ = self._view(study_id)
+        query = select(tables.studies.c.slots_version).where(tables.studies.c.id == study_id)
+
+        def body(connection: Connection) -> None:
+            view.refresh(connection, connection.scalar(query) or 0)
+
+        self.database.read(body)
+        return view

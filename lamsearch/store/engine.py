@@ -1,0 +1,214 @@
+"""Connections that are safe for many processes, and the retry loop around every transaction.
+
+SQLite: WAL, a long busy timeout, and BEGIN IMMEDIATE, because a deferred transaction that turns from reading to
+writing fails at once when another process has written in between. PostgreSQL: sessions in UTC with server-side
+timeouts, so that a process which vanishes while it holds a lock is cut off. The same settings reach the engine that
+Optuna makes for itself, through SQLAlchemy's plugin hook: they must hold while its constructor runs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import URL, CreateEnginePlugin
+from sqlalchemy.exc import SQLAlchemyError
+
+from lamsearch.config import ServiceConfig
+from lamsearch.errors import InputError, StorageFull, StorageUnavailable
+from lamsearch.store import urls
+from lamsearch.store.faults import Fault, classify, in_words, unreachable_host
+from lamsearch.store.holders import lock_holder
+
+PLUGIN = "lamsearch_safe_sqlite"
+READING = "lamsearch_reading"
+"""Execution option of a connection that only reads: on SQLite it takes no write lock."""
+
+SQLITE_BUSY_S = 60
+_READ_ONLY = "lamsearch_read_only"
+_PG_SESSION = {
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": "60s",
+    "lock_timeout": "30s",
+    "statement_timeout": "60s",
+}
+_PG_CONNECT = {
+    "connect_timeout": 10,
+    "application_name": "lamsearch",
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+T = TypeVar("T")
+
+
+class SafeSqlite(CreateEnginePlugin):
+    """Makes a SQLite engine safe from its first connection on."""
+
+    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
+        self.read_only = bool(kwargs.pop(_READ_ONLY, False))
+        self.synchronous = "NORMAL" if kwargs.pop("lamsearch_lazy", False) else "FULL"
+
+    def update_url(self, url: URL) -> URL:
+        """Our argument came beside the URL, not in it."""
+        return url
+
+    def engine_created(self, engine: Engine) -> None:
+        """Attach the listeners. https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable"""
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", self._on_connect)
+            event.listen(engine, "begin", _on_begin)
+
+    def _on_connect(self, connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_S * 1000}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if self.read_only:
+            return
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+
+
+plugins.register(PLUGIN, __name__, SafeSqlite.__name__)
+
+
+def _on_begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def engine_kwargs(url: URL, *, lazy: bool = False) -> dict[str, Any]:
+    """Arguments of ``create_engine``. ``lazy``: for Optuna's copy, whose commits need not reach the disk at once.
+
+    Our own commits do; they follow Optuna's in the same log, so a copy noted as made is on the disk.
+    """
+    if urls.is_sqlite(url):
+        connect = {"timeout": SQLITE_BUSY_S}
+        return {"plugins": [PLUGIN], "lamsearch_lazy": lazy, "hide_parameters": True, "connect_args": connect}
+    session = {**_PG_SESSION, **({"synchronous_commit": "off"} if lazy else {})}
+    options = " ".join(f"-c {key}={value}" for key, value in session.items())
+    given = url.query.get("options", "")
+    return {
+        "hide_parameters": True,
+        "pool_pre_ping": True,
+        "pool_size": 3,
+        "connect_args": {**_PG_CONNECT, "options": f"{given} {options}".strip()},
+    }
+
+
+class Database:
+    """One database, reached by short transactions that are tried again until ``service.retry_s`` has passed.
+
+    A transaction may have been committed although its acknowledgement was lost, so everything passed to ``write`` must
+    find out by itself that it has already happened.
+    """
+
+    def __init__(self, url: URL, service: ServiceConfig, *, read_only: bool) -> None:
+        self.url, self.service, self.read_only = url, service, read_only
+        if urls.is_sqlite(url):
+            urls.check_file(url, read_only=read_only)
+        kwargs = engine_kwargs(url)
+        if read_only and urls.is_sqlite(url):
+            path = quote(str(urls.path_of(url).absolute()))
+            url = URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"})
+            kwargs[_READ_ONLY] = True
+        try:
+            self.engine = create_engine(url, **kwargs)
+        except ImportError:
+            raise InputError(
+                "PostgreSQL needs the psycopg driver; install it with `pip install 'lamsearch[postgres]'`"
+            ) from None
+        except (SQLAlchemyError, ValueError, TypeError):
+            raise InputError(f"storage {self.masked}: a URL that cannot be used") from None
+
+    @property
+    def masked(self) -> str:
+        """The URL without secrets."""
+        return urls.masked(self.url)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that takes no write lock."""
+        return self.retrying(lambda: self._transaction(work, reading=True))
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that may write. ``work`` may be run several times (see the class)."""
+        if self.read_only:
+            raise InputError(f"storage {self.masked} was opened read-only")
+        return self.retrying(lambda: self._transaction(work, reading=False))
+
+    def retrying(self, call: Callable[[], T]) -> T:
+        """``call()``, again after each passing failure, with growing pauses.
+
+        Raises StorageUnavailable after ``service.retry_s``, StorageFull, or InputError for what waiting cannot mend.
+        """
+        deadline = time.monotonic() + self.service.retry_s
+        pause_s = 0.05
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                fault = classify(error)
+                if fault is Fault.OURS:
+                    raise
+                if fault is not Fault.RETRY:
+                    raise self.raised(fault, error) from error
+                if time.monotonic() + pause_s > deadline:
+                    raise StorageUnavailable(self._unavailable(error)) from error
+            time.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, 3.0)
+
+    def connect_once(self) -> None:
+        """Fail clearly on a wrong password, host or database; wait for a server that is still starting."""
+
+        def probe() -> None:
+            try:
+                with self.engine.connect() as connection:
+                    connection.execute(text("SELECT 1"))
+            except SQLAlchemyError as error:
+                if unreachable_host(error):
+                    raise InputError(f"storage {self.masked}: no such host: {in_words(error)}") from None
+                raise
+
+        self.retrying(probe)
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def _transaction(self, work: Callable[[Connection], T], *, reading: bool) -> T:
+        with self.engine.connect() as raw:
+            connection = raw.execution_options(**{READING: reading})
+            with connection.begin():
+                return work(connection)
+
+    def raised(self, fault: Fault, error: BaseException) -> Exception:
+        """The error of ours that says ``fault``."""
+        words = in_words(error)
+        if fault is Fault.FULL:
+            return StorageFull(
+                f"storage {self.masked}: {words}; make room or allow writing, then run the same command again to resume"
+            )
+        if fault is Fault.NO_TABLES:
+            return NoTables(f"storage {self.masked}: a database without lamsearch's tables")
+        return InputError(f"storage {self.masked}: {words}")
+
+    def _unavailable(self, error: BaseException) -> str:
+        holder = lock_holder(urls.path_of(self.url)) if urls.is_sqlite(self.url) else None
+        locked = f", locked by {holder}" if holder else ""
+        return (
+            f"storage {self.masked}: no answer for {self.service.retry_s:g} s ({in_words(error)}{locked}); "
+            "nothing is lost, run the same command again to resume"
+        )
+
+
+class NoTables(InputError):
+    """A database that no study has ever been submitted to."""

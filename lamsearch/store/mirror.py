@@ -1,0 +1,234 @@
+"""Optuna's trials, brought up to date from our tables: idempotent, in fold order, by one process at a time.
+
+Nothing is read back. A death at any point leaves a trial that the next pass completes: a trial is created whole, with
+its slot as an attribute, so one that was never noted in our tables is found again by its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy import Connection
+
+from lamsearch.pruner import epoch_pruner
+from lamsearch.records import BASELINE
+from lamsearch.store import backlog, optuna_study
+from lamsearch.store.backlog import Backlog
+from lamsearch.store.engine import Database
+from lamsearch.store.optuna_study import BASELINE_SUFFIX, Shown
+from lamsearch.store.rows import StudyRow
+from lamsearch.store.view import View
+
+
+class Mirror:
+    """Keeps Optuna's copy of the studies of one database. Not thread-safe: ``Store`` holds a lock."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._storage: RDBStorage | None = None
+        self._shown: dict[int, Shown] = {}
+
+    @property
+    def storage(self) -> RDBStorage:
+        """Optuna's storage, opened at the first use: ``prepare`` has made its tables."""
+        if self._storage is None:
+            self._storage = optuna_study.open_storage(self.database, create=False)
+        return self._storage
+
+    def prepare(self, name: str) -> None:
+        """Make Optuna's tables if need be, and refuse a name that a foreign study holds, before anything is written."""
+        if self._storage is None:
+            self._storage = optuna_study.open_storage(self.database, create=True)
+        self.database.retrying(lambda: optuna_study.refuse_foreign(self.storage, name))
+
+    def delete(self, ids: tuple[int | None, ...]) -> None:
+        """Delete Optuna's studies."""
+        for study_id in ids:
+            if study_id is not None:
+                self.database.retrying(partial(optuna_study.delete_study, self.storage, study_id))
+
+    @staticmethod
+    def begin(connection: Connection, *, view: View, worker_id: int | None, token: str) -> Backlog | None:
+        """What a pass would have to do; None if another process is at it. The body of a transaction."""
+        return backlog.begin(connection, view, worker_id, token)
+
+    def run(self, work: Backlog) -> bool:
+        """One pass. False if another process has taken over, or something is left: call again later."""
+        try:
+            return _Pass(self, work).run() if work.slots else True
+        finally:
+            self.database.write(lambda connection: backlog.end(connection, work.token))
+
+    def judge(self, study: StudyRow, trial_id: int, epoch: int, mean: float) -> str | None:
+        """Report an epoch (``mean``: higher is better) and ask the study's epoch pruner; its reason to stop."""
+        name, n_epochs = study.config.search.pruner, study.config.training.epochs
+
+        def ask() -> bool:
+            judged = optuna.load_study(
+                study_name=study.name, storage=self.storage, pruner=epoch_pruner(name, n_epochs=n_epochs)
+            )
+            trial = optuna.trial.Trial(judged, trial_id)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a repeated fit reports its epochs again
+                trial.report(optuna_study.sign(study.config) * mean, step=epoch)
+            return trial.should_prune()
+
+        return f"{name}: after epoch {epoch}" if self.database.retrying(ask) else None
+
+    def remembered(self, trial_id: int) -> Shown | None:
+        """What this process has last written of a trial that is not finished."""
+        return self._shown.get(trial_id)
+
+    def remember(self, trial_id: int, shown: Shown) -> None:
+        """Keep it, so that the next pass writes only differences."""
+        if shown.state is TrialState.RUNNING:
+            self._shown[trial_id] = shown
+        else:
+            self._shown.pop(trial_id, None)
+
+
+class _Pass:
+    """One pass over a backlog."""
+
+    def __init__(self, mirror: Mirror, work: Backlog) -> None:
+        self.mirror, self.work, self.storage = mirror, work, mirror.storage
+        self.database, self.study_id = mirror.database, work.study.id
+        self.call = mirror.database.retrying
+        self.seen = work.trials_seen
+        self.renewed = time.monotonic()
+
+    def run(self) -> bool:
+        ids = self._studies()
+        if ids is None:
+            return False
+        rows = {row.slot: row for row in self.work.slots}
+        results = self.database.read(lambda connection: backlog.results_of(connection, self.study_id, rows))
+        wanted = {slot: backlog.shown(self.work, row, results.get(slot, [])) for slot, row in rows.items()}
+        trials = {slot: row.trial_id for slot, row in rows.items() if row.trial_id is not None}
+        trials |= self._trials_of({slot: shown for slot, shown in wanted.items() if slot not in trials}, *ids)
+        progress = []
+        for slot, trial_id in trials.items():
+            if not self._held():
+                return False
+            self._bring(trial_id, wanted[slot])
+            ended = wanted[slot].state is not TrialState.RUNNING
+            progress.append((slot, rows[slot].n_results, wanted[slot].state.name if ended else None))
+        self.database.write(lambda connection: backlog.note_progress(connection, self.study_id, progress))
+        return len(trials) == len(wanted)
+
+    def _studies(self) -> tuple[int, int] | None:
+        """The ids of the study and of the baseline's. None: they had been deleted, and were made anew."""
+        main, companion = known = self.work.optuna_ids
+        if main is not None and companion is not None:
+            if self._exists(main) and self._exists(companion):
+                return main, companion
+            self.mirror.delete(known)
+        config, m = self.work.study.config, int(self.work.study.facts["m"])
+        names = (config.name, config.name + BASELINE_SUFFIX)
+        ids = [self.call(partial(optuna_study.ensure_study, self.storage, name, config, m)) for name in names]
+        pair, anew = (ids[0], ids[1]), known != (None, None)
+        self.database.write(lambda connection: backlog.note_studies(connection, self.study_id, pair, anew=anew))
+        return None if anew else pair
+
+    def _exists(self, optuna_id: int) -> bool:
+        return self.call(lambda: optuna_study.exists(self.storage, optuna_id))
+
+    def _trials_of(self, missing: Mapping[int, Shown], main: int, companion: int) -> dict[int, int]:
+        """Slot → trial id for slots without a noted trial: found, or created in slot order, and then noted."""
+        found: dict[int, tuple[int, int]] = {}
+        # Where a trial may have been created without our noting it, look before creating another.
+        if any(slot != BASELINE for slot in missing) or self.work.settled:
+            self.seen = self._take_stock(main, self.seen, missing, found)
+        if BASELINE in missing:
+            self._take_stock(companion, 0, missing, found)
+        for slot, shown in missing.items():
+            if slot not in found and self._held():
+                found[slot] = self._create(companion if slot == BASELINE else main, shown, missing, found)
+        if not found:
+            return {}
+        taken = self.database.write(lambda connection: backlog.note_trials(connection, self.study_id, found, self.seen))
+        for slot in taken:
+            self._fail_duplicate(found[slot][1])
+        return {slot: trial_id for slot, (_, trial_id) in found.items() if slot not in taken}
+
+    def _create(
+        self, optuna_id: int, shown: Shown, missing: Mapping[int, Shown], found: dict[int, tuple[int, int]]
+    ) -> tuple[int, int]:
+        """(number, id) of a new trial: RUNNING until it is noted, because an ended one could not be taken back."""
+        trial_id = self.call(lambda: self.storage.create_new_trial(optuna_id, optuna_study.template(shown)))
+        self.mirror.remember(trial_id, replace(shown, state=TrialState.RUNNING))
+        if shown.slot == BASELINE:
+            return self.call(lambda: self.storage.get_trial_number_from_id(trial_id)), trial_id
+        if self._id_of(optuna_id, self.seen) != trial_id:
+            # A try whose acknowledgement was lost has made one more: account for all up to ours.
+            self.seen = self._take_stock(optuna_id, self.seen, {}, found, until=trial_id)
+        self.seen += 1
+        return self.seen - 1, trial_id
+
+    def _take_stock(
+        self,
+        optuna_id: int,
+        number: int,
+        missing: Mapping[int, Shown],
+        found: dict[int, tuple[int, int]],
+        *,
+        until: int | None = None,
+    ) -> int:
+        """Adopt trials from ``number`` on that nobody noted, fail duplicates; the first number without a trial.
+
+        Trials that carry no slot are somebody else's, and left alone.
+        """
+        while (trial_id := self._id_of(optuna_id, number)) not in (None, until):
+            trial = self.call(partial(self.storage.get_trial, trial_id))
+            slot = trial.user_attrs.get("slot")
+            if slot is not None and not trial.state.is_finished():
+                if slot in missing and slot not in found:
+                    found[slot] = (number, trial_id)
+                else:
+                    self._fail_duplicate(trial_id)
+            number += 1
+        return number
+
+    def _id_of(self, optuna_id: int, number: int) -> Any:
+        try:
+            return self.call(lambda: self.storage.get_trial_id_from_study_id_trial_number(optuna_id, number))
+        except KeyError:
+            return None
+
+    def _fail_duplicate(self, trial_id: int) -> None:
+        with contextlib.suppress(UpdateFinishedTrialError):
+            reason = "duplicate: this trial was created twice, because an acknowledgement was lost"
+            self.call(lambda: self.storage.set_trial_user_attr(trial_id, "reason", reason))
+            self.call(lambda: self.storage.set_trial_state_values(trial_id, TrialState.FAIL))
+
+    def _bring(self, trial_id: int, shown: Shown) -> None:
+        """Write what the trial does not show yet."""
+        before = self.mirror.remembered(trial_id)
+        # A trial that has been told its end (by a pass that died before noting it) takes no more.
+        with contextlib.suppress(UpdateFinishedTrialError):
+            for name, value in shown.attrs.items():
+                if before is None or name not in before.attrs or before.attrs[name] != value:
+                    self.call(partial(self.storage.set_trial_user_attr, trial_id, name, value))
+            for step, value in shown.steps.items():
+                if before is None or step not in before.steps:
+                    self.call(partial(self.storage.set_trial_intermediate_value, trial_id, step, value))
+            if shown.state is not TrialState.RUNNING:
+                self.call(lambda: optuna_study.tell(self.storage, trial_id, shown))
+        self.mirror.remember(trial_id, shown)
+
+    def _held(self) -> bool:
+        """True while the lease is ours: it is renewed in good time, and a pass that was paused finds it lost."""
+        if time.monotonic() - self.renewed < backlog.LEASE_S / 3:
+            return True
+        self.renewed = time.monotonic()
+        return self.database.write(lambda connection: backlog.renew(connection, self.work.token))
