@@ -1,0 +1,319 @@
+"""The report: one file that says the answer, holds every figure, and lets no name break out of it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from dossiers import dossier, renamed
+
+from lamsearch import report, wording
+from lamsearch.records import BASELINE, Dossier
+from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
+from lamsearch.report.scene import Area, Dot, Line, Scene, Text, standalone_svg
+
+FIGURES = ("curve", "overfitting", "weights", "gradients", "learning", "budget")
+CASES = {
+    "helps": {},
+    "not shown, few λ's": {"n_lams": 17, "bump": 0.0},
+    "hurts": {"shift": -0.02, "bump": 0.0, "noise": 0.002},
+    "log loss, one failed, provisional": {"metric": "log_loss", "failed": 7, "tested": False},
+    "collapse at large λ": {"high": 0.5, "collapse_from": 0.1},
+    "three folds": {"n_lams": 5, "n_folds": 3},
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES), ids=list(CASES))
+def case(request: pytest.FixtureRequest) -> Dossier:
+    return dossier(**CASES[request.param])
+
+
+class Outline(HTMLParser):
+    """Checks nesting and collects what a test asks about."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open[-1:]):
+            self.text.append(data)
+
+
+def test_the_page_is_well_formed_and_ids_are_unique(case: Dossier) -> None:
+    outline = Outline(page.html(case))
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = [attrs["href"] for tag, attrs in outline.tags if tag == "a" and str(attrs["href"]).startswith("#")]
+    assert {str(target)[1:] for target in targets} <= set(ids)
+
+
+def test_the_verdict_comes_first_in_words_and_numbers(case: Dossier) -> None:
+    answer = case.answer
+    text = " ".join(Outline(page.html(case)).text)
+    order = [
+        text.index(part, text.index("lamsearch · study"))
+        for part in (wording.headline(answer), wording.how_sure(answer), "What would change this answer")
+    ]
+    assert order == sorted(order)
+    assert text.index(wording.lam(answer.lam_over_m)) < text.index("What would change this answer")
+
+
+def test_every_number_of_the_answer_is_the_answers(case: Dossier) -> None:
+    answer = case.answer
+    text = " ".join(Outline(page.html(case)).text)
+    for said in (
+        wording.gain(answer),
+        wording.one_se(answer),
+        wording.both(answer, answer.lam_1se_classical),
+        wording.both(answer, answer.lam_carried),
+        wording.test(answer),
+        *wording.would_change(answer),
+    ):
+        assert said in text
+    assert str(answer.budget.fold_fits) in text
+    assert case.command in text
+    for version in case.versions.values():
+        assert version in text
+    for key in case.settings:
+        assert key in text
+
+
+def test_nothing_remote_is_loaded(case: Dossier) -> None:
+    html = page.html(case)
+    outline = Outline(html)
+    assert not re.search(r"(?:src|srcset|action|poster)\s*=|@import|url\(|https?://", html)
+    assert [tag for tag, _ in outline.tags if tag in {"link", "img", "iframe", "object", "form"}] == []
+    policy = next(attrs["content"] for tag, attrs in outline.tags if tag == "meta" and "http-equiv" in attrs)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_name_and_message_is_escaped() -> None:
+    evil = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
+    plain = dossier(failed=7)
+    answer = replace(plain.answer, study=evil, notes=(evil,), chosen_by=evil)
+    curve = tuple(replace(point, failed=evil if point.status == "failed" else None) for point in answer.curve)
+    results = tuple(
+        replace(r, worker=evil, hardware=evil, executor=evil, grad_norms={evil: 0.1}, layer_norms={evil: 1.0})
+        for r in plain.results
+    )
+    bad = Dossier(
+        answer=replace(answer, curve=curve),
+        results=results,
+        settings={evil: evil, "loss.penalty": evil, "loss.data": evil},
+        facts={evil: [evil]},
+        versions={evil: evil},
+        command=evil,
+        created_at=0.0,
+    )
+    html = page.html(bad)
+    outline = Outline(html)
+    assert html.count("<script") == 1
+    assert not [tag for tag, attrs in outline.tags if tag == "img" or any(key.startswith("on") for key in attrs)]
+    assert evil in " ".join(outline.text)
+    for scene in (evidence.gradients(bad.answer, averages.by_slot(results)), figures.curve(bad.answer)):
+        ElementTree.fromstring(standalone_svg(scene))
+
+
+def test_figures_have_text_alternatives(case: Dossier) -> None:
+    outline = Outline(page.html(case))
+    drawings = [attrs for tag, attrs in outline.tags if tag == "svg"]
+    assert len(drawings) == 2 * len(FIGURES)
+    ids = {attrs.get("id") for _, attrs in outline.tags}
+    for attrs in drawings:
+        assert attrs["role"] == "img"
+        assert set(str(attrs["aria-labelledby"]).split()) <= ids
+    description = figures.describe_curve(case.answer)
+    assert wording.headline(case.answer) in description
+    assert wording.how_sure(case.answer) in description
+
+
+def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:
+    case = dossier()
+    html = page.html(case)
+    for point in case.answer.curve:
+        assert f'id="slot-{point.slot}"' in html
+    parked = next(point.parked for point in case.answer.curve if point.parked is not None)
+    row = html[html.index(f'id="slot-{parked.slot}"') :]
+    assert f'href="#slot-{parked.rival}"' in row[: row.index("</tr>")]
+
+
+def test_files_are_written_beside_the_page(tmp_path: Path, case: Dossier) -> None:
+    paths = report.write_report(case, tmp_path / "deep" / "out")
+    names = [path.name for path in paths]
+    assert names == ["report.html", "folds.csv", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))]
+    assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == sorted(names)
+    for path in paths:
+        if path.suffix == ".png":
+            assert path.read_bytes().startswith(b"\x89PNG")
+        if path.suffix == ".svg":
+            ElementTree.parse(path)
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    case = dossier(n_lams=17)
+    first = {path.name: path.read_bytes() for path in report.write_report(case, tmp_path)}
+    assert first == {path.name: path.read_bytes() for path in report.write_report(case, tmp_path)}
+
+
+def test_the_curve_alone(tmp_path: Path) -> None:
+    path = report.curve_png(dossier(n_lams=17).answer, tmp_path / "curve.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_csv_holds_every_fold_score(case: Dossier) -> None:
+    rows = list(csv.DictReader(tables.folds_csv(case.answer, case.results).splitlines()))
+    assert len(rows) == len(case.results)
+    stored = {result.key: result for result in case.results}
+    for row in rows:
+        result = stored[
+            next(key for key in stored if list(map(str, key)) == [row["slot"], row["replicate"], row["fold"]])
+        ]
+        assert float(row["score"]) == result.score
+        assert float(row["lam"]) == pytest.approx(result.lam_over_m * case.answer.m)
+        assert float(row["grad_norm_conv1"]) == result.grad_norms["conv1"]
+
+
+def test_averages_are_means_over_the_folds() -> None:
+    case = dossier(n_lams=5, n_folds=3)
+    row = averages.by_slot(case.results)[BASELINE]
+    own = [result for result in case.results if result.key.slot == BASELINE]
+    assert row.n == len(own) == 3
+    assert row.train_acc == pytest.approx(sum(result.train_acc for result in own) / 3)
+    assert row.grad_norms["conv1"] == pytest.approx(sum(result.grad_norms["conv1"] for result in own) / 3)
+    assert row.seconds == pytest.approx(sum(result.seconds for result in own))
+    assert row.epochs[-1].val_acc == pytest.approx(sum(result.epochs[-1].val_acc for result in own) / 3)
+
+
+def scenes(case: Dossier, *, wide: bool) -> list[Scene]:
+    rows = averages.by_slot(case.results)
+    return [
+        figures.curve(case.answer, wide=wide),
+        *(
+            draw(case.answer, rows, wide=wide)
+            for draw in (evidence.overfitting, evidence.weights, evidence.gradients, course.learning)
+        ),
+        course.budget(case.answer, wide=wide),
+    ]
+
+
+@pytest.mark.parametrize("wide", [True, False], ids=["desk", "phone"])
+def test_every_mark_lies_on_its_canvas(case: Dossier, *, wide: bool) -> None:
+    for scene in scenes(case, wide=wide):
+        for mark in scene.marks:
+            points = mark.points if isinstance(mark, Line | Area) else [(mark.x, mark.y)]
+            for x, y in points:
+                assert -1 <= x <= scene.width + 1, (scene.name, mark)
+                assert -1 <= y <= scene.height + 1, (scene.name, mark)
+
+
+def test_the_curve_draws_every_scored_lambda_and_both_lines(case: Dossier) -> None:
+    answer = case.answer
+    scene = figures.curve(answer)
+    tips = [mark.tip for mark in scene.marks if isinstance(mark, Dot | Area) and mark.tip]
+    scored = [point for point in answer.curve if point.mean is not None]
+    assert sorted(tips) == sorted(figures.tip(answer, point) for point in scored)
+    labels = " ".join(mark.text for mark in scene.marks if isinstance(mark, Text))
+    assert f"= {wording.lam(answer.lam)}" in labels
+    assert f"= {wording.lam(answer.lam_1se)}" in labels
+
+
+def test_error_bars_of_the_curve_are_the_paired_intervals() -> None:
+    answer = dossier(n_lams=17, noise=0.002).answer
+    scene = figures.curve(answer)
+    bars = {
+        round(mark.points[0][0], 1): mark.points
+        for mark in scene.marks
+        if isinstance(mark, Line) and mark.width == 1.25
+    }
+    panel = axes.Panel(left=56, right=scene.width - 14, top=72, bottom=scene.height - 66)
+    level = next(mark.points[0][1] for mark in scene.marks if isinstance(mark, Line) and mark.dash == (2, 3))
+    place = figures.lam_axis(answer, panel)
+    for point in answer.curve:
+        if point.status == "complete" and point.slot not in (answer.slot, BASELINE):
+            top = min(y for _, y in bars[round(place(point.lam), 1)])
+            assert (top <= level + 1e-6) == point.in_range
+
+
+def test_zero_lies_beyond_the_break_of_a_log_axis() -> None:
+    panel = axes.Panel(left=50, right=450, top=0, bottom=100)
+    axis = axes.LamAxis(panel=panel, low=0.1, high=1000, zero=True)
+    assert axis(0) < axis.start - 2 * axes.GAP < axis(0.1) == axis.start
+    assert axis(10) - axis(1) == pytest.approx(axis(100) - axis(10))
+    assert axis(1000) == pytest.approx(450)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.941, 0.973, [0.95, 0.96, 0.97]),
+        (-0.3, -0.1, [-0.3, -0.25, -0.2, -0.15, -0.1]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
+    panel = axes.Panel(left=0, right=1, top=0, bottom=1)
+    found = axes.ValueAxis(panel=panel, low=low, high=high).ticks(4 if high - low < 0.5 else 5)
+    assert found == pytest.approx(ticks)
+
+
+def test_a_single_lambda_and_no_results_still_make_a_report(tmp_path: Path) -> None:
+    case = dossier(n_lams=2, n_folds=2)
+    lone = replace(case.answer, curve=case.answer.curve[:2])
+    assert page.html(replace(case, answer=lone, results=()))
+    assert report.write_report(replace(case, answer=lone, results=()), tmp_path)
+
+
+def test_a_missing_baseline_is_said_and_not_drawn() -> None:
+    case = dossier(n_lams=17)
+    answer = replace(
+        case.answer,
+        gain=None,
+        detectable_gain=None,
+        verdict="not_shown",
+        curve=tuple(point for point in case.answer.curve if point.slot != BASELINE),
+    )
+    text = page.html(replace(case, answer=answer))
+    assert "λ = 0 has no score yet" in text
+    assert not figures.lam_axis(answer, axes.Panel(left=0, right=9, top=0, bottom=9)).zero
+
+
+def test_study_names_appear_as_they_are() -> None:
+    assert "<strong>a&lt;b</strong>" in page.html(renamed(dossier(n_lams=17), "a<b"))
+
+
+def test_png_text_is_no_mathematics() -> None:
+    scene = Scene(name="x", title="x", description="", width=80, height=40)
+    scene.add(Text(x=4, y=20, text="$x^{2$"))
+    assert raster.png(scene).startswith(b"\x89PNG")
+
+
+def test_the_report_package_starts_without_matplotlib() -> None:
+    code = "import sys, lamsearch.report.page; print('matplotlib' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
