@@ -80,9 +80,7 @@ def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:
 def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, n_folds: int) -> Budget:
     """What has been spent. ``seconds``: time during which at least one fold fit was running."""
     search = [row for row in table.slots if not row.is_baseline]
-    complete = {
-        row.slot for row in search if all(FitKey(row.slot, 0, fold) in table.scores for fold in range(n_folds))
-    }
+    complete = {row.slot for row in search if all(FitKey(row.slot, 0, fold) in table.scores for fold in range(n_folds))}
     failed = {row.slot for row in search if row.failed is not None} - complete
     return Budget(
         trials=len(search),
@@ -122,7 +120,9 @@ def command(config: StudyConfig) -> str:
     given = {key: value for key, value in flatten(config).items() if value != default[key]}
     source = given.pop("name", None)
     parts = ["lamsearch", "run", "digits", *(("--name", str(source)) if source else ())]
-    return shlex.join([*parts, *chain.from_iterable(("--set", f"{key}={_toml(value)}") for key, value in given.items())])
+    return shlex.join(
+        [*parts, *chain.from_iterable(("--set", f"{key}={_toml(value)}") for key, value in given.items())]
+    )
 
 
 def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:

@@ -84,9 +84,7 @@ def progress(store: _Tables, study: _Study, clock: Clock) -> Progress:
     return summarise(study.name, study.config, table, now, rules, clock)
 
 
-def summarise(
-    name: str, config: StudyConfig, table: ScoreTable, now: Plan, rules: Rules, clock: Clock
-) -> Progress:
+def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rules: Rules, clock: Clock) -> Progress:
     """``Progress`` from the present table and plan."""
     folds: dict[int, list[float]] = {row.slot: [] for row in table.slots}
     for key, score in table.scores.items():

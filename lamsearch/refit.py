@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -38,7 +39,8 @@ def conclude(
             lam_over_m=chosen.lam_over_m,
             protocol=protocol,
         )
-        looks = store.add_look(study.id, known)
+        everything = store.add_look(study.id, known)
+        looks = [look for look in everything if look["protocol"] == protocol]
     low, high = wilson(round(known["accuracy"] * known["n"]), known["n"])
     test = TestScore(
         accuracy=known["accuracy"],
@@ -68,7 +70,7 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
-def _look(score: Refit, *, lam_over_m: float, protocol: str) -> dict[str, object]:
+def _look(score: Refit, *, lam_over_m: float, protocol: str) -> dict[str, Any]:
     return {
         "lam_over_m": lam_over_m,
         "protocol": protocol,

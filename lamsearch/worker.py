@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 import torch
 
 from lamsearch import environment, preparation, refit
-from lamsearch.errors import InputError, LamsearchError, StorageFull, StorageUnavailable
+from lamsearch.answer import to_json
+from lamsearch.errors import InputError, LamsearchError
 from lamsearch.heart import Heart, beating
-from lamsearch import lockstep
+from lamsearch.problem import Interrupted, Member, Problem, problem
 from lamsearch.records import FoldResult
+from lamsearch.splits import Indices
 from lamsearch.stopping import Stop
-from lamsearch.store import Claim, Done, Store, StudyRow, Wait, WorkerInfo
-from lamsearch.training import Interrupted, Member, Problem, fit, problem
+from lamsearch.store import Claim, Done, Store, StudyRow, WorkerInfo
+from lamsearch.training import fit
 
 MIRROR_SHARE = 50
 """Optuna's copy is brought up to date at most this many of its own durations apart: about 2 % of the time."""
@@ -27,12 +29,24 @@ MIRROR_SHARE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """``studies``: names to serve, all open ones if empty. ``exit_when_done``: leave once none of them is open."""
+    """``studies``: names to serve, all open ones if empty. ``exit_when_done``: leave once none of them is open.
+
+    ``allow_code``: serve studies whose model is a user's own code.
+    """
 
     studies: tuple[str, ...] = ()
     device: str = "cpu"
     exit_when_done: bool = False
+    allow_code: bool = False
     say: Callable[[str], None] = field(default=lambda line: print(line, file=sys.stderr, flush=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A study made ready in this process. ``test``: indices of the test images, for the refit alone."""
+
+    problem: Problem
+    test: Indices
 
 
 class Worker:
@@ -43,20 +57,21 @@ class Worker:
         self.name = f"{os.uname().nodename}:{os.getpid()}"
         self.worker_id = 0
         self.heart = Heart()
-        self._problems: dict[int, Problem] = {}
+        self._ready: dict[int, Ready] = {}
         self._refused: set[int] = set()
         self._next_mirror = 0.0
 
     def run(self) -> int:
         """Serve until stopped or, with ``exit_when_done``, until no study is open that this worker can serve."""
-        self.worker_id = self.store.register(
-            WorkerInfo(host=os.uname().nodename, pid=os.getpid(), device=self.options.device)
-        )
+        if self.options.device == "cpu":
+            torch.set_num_threads(1)  # one process per core: threads would only wait for each other
+        info = WorkerInfo(host=os.uname().nodename, pid=os.getpid(), device=self.options.device)
+        self.worker_id = self.store.register(info)
         try:
             with beating(self.store, self.worker_id, every_s=self.store.service.beat_s) as self.heart:
                 self._serve()
         finally:
-            self.store.free_worker(self.worker_id)
+            self.store.free_worker(self.worker_id, reason="")
         return self.stop.exit_code
 
     def _serve(self) -> None:
@@ -80,85 +95,76 @@ class Worker:
         if self.stop():
             return True
         try:
-            ready = self._ready(study)
+            ready = self._made_ready(study)
         except InputError as error:
             self._refused.add(study.id)
-            self.options.say(f"lamsearch worker {self.name}: not serving study {study.name}: {error}")
+            self._say(f"not serving study {study.name}: {error}")
             return False
         claim = self.store.claim(study.id, self.worker_id)
-        if isinstance(claim, Wait):
+        if isinstance(claim, Done) and claim.state in ("open", "closing"):
+            claim = self.store.claim_refit(study.id, self.worker_id)
+        if not isinstance(claim, Claim):
+            self._mirror(study)
             return False
-        if isinstance(claim, Done):
-            return claim.state in ("open", "closing") and self._finish(study, ready)
         self._work_off(study, claim, ready)
         return True
 
-    def _ready(self, study: StudyRow) -> Problem:
+    def _made_ready(self, study: StudyRow) -> Ready:
         """The study's data in this process. Raises InputError if they are not the study's."""
-        if study.id not in self._problems:
-            data, facts = preparation.facts(study.config)
+        if study.id not in self._ready:
+            data, facts = preparation.facts(study.config, allow_code=self.options.allow_code)
             preparation.check_same(study.name, study.facts, facts)
-            self._problems[study.id] = problem(study.config, data, device=self.options.device)
-        return self._problems[study.id]
+            self._ready[study.id] = Ready(
+                problem=problem(study.config, data, device=self.options.device), test=data.test
+            )
+        return self._ready[study.id]
 
-    def _work_off(self, study: StudyRow, claim: Claim, ready: Problem) -> None:
-        def stop() -> bool:
-            return self.stop() or claim.token in self.heart.lost
-
+    def _work_off(self, study: StudyRow, claim: Claim, ready: Ready) -> None:
         try:
-            if claim.whole:
-                train_lockstep(self.store, claim, ready, stop=stop, sign=self._signed)
-            else:
-                for key in claim.keys:
-                    member = Member(key.slot, key.replicate, key.fold, claim.lam_over_m)
-                    if not self.store.record(claim, self._signed(fit(ready, member, stop=stop))):
-                        self.options.say(f"lamsearch worker {self.name}: {study.name} {key}: superseded, discarded")
+            done = self._refit(study, claim, ready) if claim.kind == "refit" else self._fit(claim, ready.problem)
+            if not done:
+                self._say(f"{study.name} {claim.lease_key}: superseded by another worker, discarded")
         except Interrupted:
             # Told to stop, or the lease was lost to another worker, who does this fit now.
             self.store.release(claim)
-        except (StorageFull, StorageUnavailable):
-            raise
+        except LamsearchError:
+            raise  # the storage is away, or full: not the fault of this fit
         except Exception as error:
             # A crash is one attempt of this fold fit, never a decision about λ; the worker goes on.
             reason = f"{type(error).__name__}: {error}"
             self.store.crashed(claim, reason)
-            self.options.say(f"lamsearch worker {self.name}: {study.name} {claim.keys[0]} crashed: {reason}")
-            self.options.say(traceback.format_exc())
-        self._mirror(study)
+            self._say(f"{study.name} {claim.lease_key} crashed: {reason}\n{traceback.format_exc()}")
+        self._mirror(study, now=claim.kind == "refit")
+
+    def _fit(self, claim: Claim, ready: Problem) -> bool:
+        """The fits of a claim, recorded; False if superseded."""
+        members = [Member(key.slot, key.replicate, key.fold, claim.lam_over_m) for key in claim.keys]
+        results = [fit(ready, member, stop=self._stopping(claim)) for member in members]
+        return self.store.record(claim, *map(self._signed, results))
+
+    def _refit(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
+        """The refit, the test and the answer, stored; False if superseded."""
+        answer = refit.conclude(self.store, study, ready.problem, ready.test, stop=self._stopping(claim))
+        return self.store.store_answer(study.id, to_json(answer), claim)
+
+    def _stopping(self, claim: Claim) -> Callable[[], bool]:
+        return lambda: self.stop() or claim.token in self.heart.lost
 
     def _signed(self, result: FoldResult) -> FoldResult:
         """``result`` with who made it, on what."""
-        threads = torch.get_num_threads()
-        return dataclasses.replace(
-            result,
-            worker=self.name,
-            executor=result.executor or f"loop/{self.options.device}/{threads} thread{'s' if threads > 1 else ''}",
-            hardware=environment.cpu() if self.options.device == "cpu" else torch.cuda.get_device_name(),
+        device = self.options.device
+        hardware = environment.cpu() if device == "cpu" else torch.cuda.get_device_name(device)
+        executor = (
+            result.executor or f"loop on {device}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
         )
+        return dataclasses.replace(result, worker=self.name, executor=executor, hardware=hardware)
 
-    def _finish(self, study: StudyRow, ready: Problem) -> bool:
-        """The refit, the test and the answer, by one worker under a lease. False if another one is at it."""
-        claim = self.store.claim_refit(study.id, self.worker_id)
-        if claim is None:
-            return False
-        try:
-            refit.answer(self.store, study, claim, ready, stop=self.stop)
-        except Interrupted:
-            self.store.release(claim)
-        except LamsearchError:
-            raise
-        except Exception as error:
-            self.store.crashed(claim, f"{type(error).__name__}: {error}")
-            self.options.say(traceback.format_exc())
-        return True
-
-    def _mirror(self, study: StudyRow) -> None:
+    def _mirror(self, study: StudyRow, *, now: bool = False) -> None:
         """Bring Optuna's copy up to date, seldom enough to cost little."""
         began = time.monotonic()
-        if began < self._next_mirror:
-            return
-        try:
-            self.store.mirror(study.id)
-        except (StorageFull, StorageUnavailable):
-            raise
-        self._next_mirror = time.monotonic() + MIRROR_SHARE * (time.monotonic() - began)
+        if now or began >= self._next_mirror:
+            self.store.mirror(study.id, self.worker_id)
+            self._next_mirror = time.monotonic() + MIRROR_SHARE * (time.monotonic() - began)
+
+    def _say(self, line: str) -> None:
+        self.options.say(f"lamsearch worker {self.name}: {line}")

@@ -32,13 +32,15 @@ class View:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live:
             self.live.stop()
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self.console.print(Text(line))
+        self.console.print(Text(line), soft_wrap=True)
 
     def show(self, progress: Progress, *, final: bool = False) -> None:
         """The state of the study now."""
@@ -80,7 +82,9 @@ def sparkline(values: list[float | None]) -> str:
     # A collapsed λ would flatten all others: the scale starts at the lower quartile's distance below the median.
     floor = max(known[0], known[len(known) // 2] - 3 * (known[-1] - known[len(known) // 2] + 1e-3))
     span = max(known[-1] - floor, 1e-9)
-    return "".join("·" if value is None else BLOCKS[max(1, round(8 * max(0.0, value - floor) / span))] for value in values)
+    return "".join(
+        "·" if value is None else BLOCKS[max(1, round(8 * max(0.0, value - floor) / span))] for value in values
+    )
 
 
 def _score(mean: float | None) -> str:
@@ -102,5 +106,7 @@ def _panel(progress: Progress) -> RenderableType:
     lines.append(Text(counts))
     if any(value is not None for value in progress.curve):
         low, high = progress.range
-        lines.append(Text(f"λ/m {low:.0e} {sparkline(list(progress.curve))} {high:.0e}   λ = 0: {_score(progress.baseline)}"))
+        lines.append(
+            Text(f"λ/m {low:.0e} {sparkline(list(progress.curve))} {high:.0e}   λ = 0: {_score(progress.baseline)}")
+        )
     return Group(*lines)

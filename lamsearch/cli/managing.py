@@ -1,4 +1,4 @@
-"""Commands that change or check things: ``stop``, ``resume``, ``delete``, ``doctor``, ``publish``, ``dashboard``, ``bench``."""
+"""Commands that change, check or serve: ``stop``, ``resume``, ``delete``, ``doctor``, ``publish``, ``dashboard``."""
 
 from __future__ import annotations
 
@@ -75,13 +75,18 @@ def serve_dashboard(
 serve_dashboard.__name__ = "dashboard"
 
 
-def doctor(study: Annotated[str | None, typer.Argument(help="Also check this study's data.")] = None, *, storage: Storage = None) -> None:
+def doctor(
+    study: Annotated[str | None, typer.Argument(help="Also check this study's data.")] = None,
+    *,
+    storage: Storage = None,
+) -> None:
     """Check database, clock, versions, data and devices, and say what to do."""
     from lamsearch.cli.checks import checks
 
     bad = 0
     for check in checks(storage_url(storage), study):
-        typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}" + (f" → {check.advice}" if check.advice else ""))
+        advice = f" → {check.advice}" if check.advice else ""
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}{advice}")
         bad += not check.ok
     raise typer.Exit(1 if bad else 0)
 

@@ -1,4 +1,4 @@
-"""Commands that only read: ``best``, ``status``, ``trials``, ``report``, ``studies``. No torch, no writing to the database."""
+"""Commands that only read: ``best``, ``status``, ``trials``, ``report``, ``studies``. They import no torch."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
     store = open_store(storage, read_only=True)
     rows = [store.study(study)] if study else sorted(store.studies(), key=lambda row: row.created_at)
     found = [(row, progress(store, row, Clock())) for row in rows]
-    now = store.now()
-    workers = store.workers()
+    workers = [worker for worker in store.workers() if worker.alive]
     if as_json:
         body = {
             "studies": [{"state": row.state, "reason": row.reason, **dataclasses.asdict(seen)} for row, seen in found],
@@ -70,7 +69,7 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
     _table(
         ("worker", "host", "pid", "device", "doing", "last beat"),
         [
-            (worker.id, worker.host, worker.pid, worker.device, worker.doing or "–", f"{duration(now - worker.beat_at)} ago")
+            (worker.id, worker.host, worker.pid, worker.device, worker.doing or "–", f"{duration(worker.age_s)} ago")
             for worker in workers
         ],
     )

@@ -36,6 +36,7 @@ from lamsearch.errors import InputError
 
 if TYPE_CHECKING:
     from lamsearch.config import ServiceConfig, StudyConfig
+    from lamsearch.stopping import Stop
     from lamsearch.store import Store, StudyRow
 
 
@@ -125,7 +126,7 @@ def worker(
             if sys.stdin.readline() != "go\n":
                 raise typer.Exit(0)
             # The pipe ends with the parent: an orphan would go on using the machine unseen.
-            threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+            threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
         store = open_store(storage, service)
         for name in study or []:
             store.study(name)
@@ -135,7 +136,9 @@ def worker(
 
 def extend(
     study: Annotated[str, typer.Argument(help="Name in the database.")],
-    lam_over_m: Annotated[list[float] | None, typer.Argument(help="λ/m values; default: what the answer proposes.")] = None,
+    lam_over_m: Annotated[
+        list[float] | None, typer.Argument(help="λ/m values; default: what the answer proposes.")
+    ] = None,
     *,
     storage: Storage = None,
 ) -> None:
@@ -153,6 +156,11 @@ def extend(
     typer.echo(f"study {row.name}: {len(values)} λ's added at λ/m = {', '.join(f'{value:.3g}' for value in values)}")
 
 
+def _stop_with_parent(stop: Stop) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
 def submitted(store: Store, config: StudyConfig, *, reopen: bool, retry_failed: bool) -> StudyRow:
     """Create or grow the study after looking at its data. Raises InputError with nothing written."""
     from lamsearch.preparation import facts
@@ -166,7 +174,9 @@ def submitted(store: Store, config: StudyConfig, *, reopen: bool, retry_failed: 
     return store.study(row.name)
 
 
-def _configured(study: str, flags: dict[str, Any], set_: list[str] | None) -> tuple[StudyConfig, ServiceConfig, list[str]]:
+def _configured(
+    study: str, flags: dict[str, Any], set_: list[str] | None
+) -> tuple[StudyConfig, ServiceConfig, list[str]]:
     """(study, service settings, the service's own KEY=VALUE pairs) from a file, its flags and ``--set``."""
     from lamsearch import study_files
 

@@ -25,9 +25,7 @@ PATIENCE_S = 30.0
 """How long a child may take to stop when asked; an epoch must fit in."""
 
 
-def follow(
-    store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seconds: float | None, quiet: bool
-) -> int:
+def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seconds: float | None, quiet: bool) -> int:
     """Show progress until the workers have left or somebody says stop. Returns the exit code."""
     started, clock, closing = time.monotonic(), Clock(), False
     with View(quiet=quiet) as view:
