@@ -54,18 +54,17 @@ def give(
     connection: Connection, study: Row[Any], claim: Claim, *, service: ServiceConfig, attempts: int, n_fits: int
 ) -> None:
     """Write the lease of ``claim`` in place of an unheld row with the same key, if there is one."""
-    where = _place(study.id, claim.kind, claim.lease_key, claim.copy)
-    connection.execute(delete(leases).where(*where))
-    connection.execute(
-        insert(leases).values(
-            **_values(study.id, claim.kind, claim.lease_key, claim.copy),
-            worker_id=claim.worker_id,
-            token=claim.token,
-            started=now(),
-            expires=now() + service.grace_s,
-            attempts=attempts,
-        )
-    )
+    values = {
+        "worker_id": claim.worker_id,
+        "token": claim.token,
+        "started": now(),
+        "expires": now() + service.grace_s,
+        "attempts": attempts,
+    }
+    place = _place(study.id, claim.kind, claim.lease_key, claim.copy)
+    if connection.execute(update(leases).where(*place).values(**values)).rowcount == 0:
+        at = _values(study.id, claim.kind, claim.lease_key, claim.copy)
+        connection.execute(insert(leases).values(**at, **values))
     if n_fits:
         connection.execute(update(studies).where(studies.c.id == study.id).values(executed=studies.c.executed + n_fits))
 
