@@ -17,10 +17,10 @@ from torch import Tensor
 
 from lamsearch import loss as losses
 from lamsearch.batches import batch_order, seeded
-from lamsearch.config import LossConfig, TrainingConfig
 from lamsearch.engine import engine_for
 from lamsearch.evidence import Ledger, Outcome
 from lamsearch.model import norms
+from lamsearch.optimiser import Optimiser
 from lamsearch.problem import Interrupted, Member, Problem
 from lamsearch.records import EpochScore, FitKey, FoldResult
 from lamsearch.splits import Split
@@ -80,7 +80,7 @@ class Run:
         _, self._rows, self._columns = problem.seen
         self._penalised, free = self._engine.groups(biases=problem.loss.penalise_biases)
         self._signs = losses.sign_strength(problem.loss, lam_over_m)
-        self._optimiser = optimiser(self._penalised, free, lam_over_m, problem.loss, problem.training)
+        self._optimiser = Optimiser(self._penalised, free, lam_over_m, problem.loss, problem.training)
         self._val = torch.from_numpy(split.val).to(problem.device)
         self.ledger = Ledger(
             train=problem.train_labels.cpu().numpy()[split.train],
@@ -175,18 +175,3 @@ class Run:
             self._asked = now
             if self._stop():
                 raise Interrupted
-
-
-def optimiser(
-    penalised: list[Tensor], free: list[Tensor], lam_over_m: float, loss: LossConfig, training: TrainingConfig
-) -> torch.optim.Optimizer:
-    """Torch's fused optimiser with the coupled λ/m · w (or AdamW's decoupled decay) as its ``weight_decay``."""
-    decay = losses.decoupled_decay(loss, lam_over_m) or losses.decay(loss, lam_over_m)
-    groups = [{"params": penalised, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    if training.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=training.lr, fused=True)
-    if training.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=training.lr, fused=True)
-    momentum = training.momentum if training.optimiser == "sgd" else 0.0
-    return torch.optim.SGD(groups, lr=training.lr, momentum=momentum, fused=True)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from training_worlds import blobs, small_problem
 
+from lamsearch.fused import FusedTrainer
 from lamsearch.training import LoopTrainer, Member, ReferenceTrainer
 
-TRAINERS = [LoopTrainer]
+TRAINERS = [LoopTrainer, FusedTrainer]
 LOSSES = ["cross_entropy", "mse"]
 COMBINATIONS = [
     (penalty, optimiser)
@@ -65,6 +66,7 @@ def test_agrees_on_the_linear_model(trainer):
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_full_batches_larger_than_a_chunk_agree(trainer, monkeypatch):
     monkeypatch.setattr("lamsearch.loop.CHUNK", 5)
+    monkeypatch.setattr("lamsearch.fused.CHUNK", 5)
     problem = small_problem(training={"optimiser": "gd", "epochs": 3, "lr": 0.1})
     assert_same(problem, trainer, epochs=3)
 

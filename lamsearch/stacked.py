@@ -1,0 +1,125 @@
+"""M networks as one: parameters stacked on a leading axis, forward, and one optimiser step for all.
+
+Axes: M member, F fold, B image of a batch, C channel, Y X position, K input, O output. Members of a fold are
+adjacent and share its batch, so the first layer is one dense convolution per fold; later ones are grouped
+convolutions and batched matrix products (the ops of HFTA, Wang et al. 2021). λ/m and the learning rate are
+tensors (M,); nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lamsearch import loss as losses
+from lamsearch.architecture import Layer
+from lamsearch.config import LossConfig, TrainingConfig
+from lamsearch.optimiser import BETAS, EPS
+
+
+def stacked_forward(
+    layers: Sequence[Layer], parameters: Mapping[str, Tensor], images: Tensor, counts: Sequence[int]
+) -> Tensor:
+    """Outputs (M, B, classes). ``images`` (F, B, C, Y, X); ``counts``: members of each fold; parameters (M, …)."""
+    n_members, hidden = sum(counts), images
+    shared = True  # until the first layer has run, members of a fold share their activations
+    for layer in layers:
+        weight, bias = parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
+        if layer.kind == "conv":
+            hidden = _first_conv(hidden, weight, bias, counts) if shared else _conv(hidden, weight, bias)
+            hidden = functional.max_pool2d(hidden, 2) if layer.pool else hidden
+        elif shared:
+            flat = [
+                fold.flatten(1).expand(count, -1, -1) for fold, count in zip(hidden.flatten(2), counts, strict=True)
+            ]
+            hidden = torch.baddbmm(bias.unsqueeze(1), torch.cat(flat), weight.transpose(1, 2))
+        else:
+            if hidden.dim() == 4:  # (B, M·C, Y, X) → (M, B, C·Y·X)
+                hidden = hidden.reshape(len(hidden), n_members, -1).transpose(0, 1)
+            hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight.transpose(1, 2))
+        shared = False
+        hidden = functional.relu(hidden) if layer.relu else hidden
+    return hidden
+
+
+def _first_conv(images: Tensor, weight: Tensor, bias: Tensor, counts: Sequence[int]) -> Tensor:
+    """(F, B, C, Y, X) → (B, M·O, Y, X): each fold's images once, whatever the number of its members."""
+    if len(set(counts)) == 1:
+        together = images.transpose(0, 1).flatten(1, 2)
+        return functional.conv2d(together, weight.flatten(0, 1), bias.flatten(), groups=len(counts))
+    folds = zip(images, torch.split(weight, list(counts)), torch.split(bias, list(counts)), strict=True)
+    return torch.cat([functional.conv2d(x, w.flatten(0, 1), b.flatten()) for x, w, b in folds], dim=1)
+
+
+def _conv(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B, M·C, Y, X) → (B, M·O, Y, X), each member its own group."""
+    return functional.conv2d(hidden, weight.flatten(0, 1), bias.flatten(), groups=len(weight))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Per-member numbers of one step, (M,): ``step`` = lr (over Adam's first bias correction), ``root`` = the root
+    of its second, ``shrink`` = 1 − lr · decoupled decay."""
+
+    step: Tensor
+    root: Tensor
+    shrink: Tensor
+
+
+class StackedOptimiser:
+    """Adam, AdamW, SGD or plain descent on stacked parameters, the penalty's gradient included."""
+
+    def __init__(
+        self,
+        parameters: OrderedDict[str, Tensor],
+        penalised: Sequence[str],
+        lam_over_m: Tensor,
+        loss: LossConfig,
+        training: TrainingConfig,
+    ) -> None:
+        self.parameters, self._penalised, self._training = parameters, frozenset(penalised), training
+        self._decay = lam_over_m * losses.decay(loss, 1.0)
+        self._signs = lam_over_m * losses.sign_strength(loss, 1.0)
+        self._has = (losses.decay(loss, 1.0) > 0, losses.sign_strength(loss, 1.0) > 0)
+        self._firsts = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self._seconds = {name: torch.zeros_like(value) for name, value in parameters.items()}
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, Tensor], rates: Rates) -> None:
+        """Update the first rows, as many as the gradients of the data loss have; later members rest."""
+        for name, gradient in gradients.items():
+            n = len(gradient)
+            value, first, second = (tensors[name][:n] for tensors in (self.parameters, self._firsts, self._seconds))
+            penalised = name in self._penalised
+            if penalised and self._has[0]:
+                gradient = gradient + _column(self._decay[:n], value) * value  # noqa: PLW2901
+            if penalised and self._has[1]:
+                gradient = gradient + _column(self._signs[:n], value) * value.sign()  # noqa: PLW2901
+            if penalised and self._training.optimiser == "adamw":
+                value.mul_(_column(rates.shrink[:n], value))
+            value.sub_(_column(rates.step[:n], value) * self._direction(gradient, first, second, rates.root[:n]))
+
+    def _direction(self, gradient: Tensor, first: Tensor, second: Tensor, root: Tensor) -> Tensor:
+        if self._training.optimiser == "gd":
+            return gradient
+        if self._training.optimiser == "sgd":
+            return first.mul_(self._training.momentum).add_(gradient)
+        first.lerp_(gradient, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        return first / (second.sqrt() / _column(root, second) + EPS)
+
+    def keep(self, rows: Tensor) -> None:
+        """Compact everything to some rows, in their order."""
+        for tensors in (self.parameters, self._firsts, self._seconds):
+            for name in list(tensors):
+                tensors[name] = tensors[name].index_select(0, rows)
+        self._decay, self._signs = self._decay.index_select(0, rows), self._signs.index_select(0, rows)
+
+
+def _column(numbers: Tensor, like: Tensor) -> Tensor:
+    return numbers.view(-1, *(1,) * (like.dim() - 1))
