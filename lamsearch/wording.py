@@ -229,7 +229,7 @@ def facts(answer: Answer) -> tuple[tuple[str, str], ...]:
     return (
         (
             "best λ > 0" if answer.verdict == "hurts" else "λ",
-            f"{lam(answer.lam)}   λ/m = {lam(answer.lam_over_m)}, m = {answer.m:,}",
+            f"{lam(answer.lam)} (λ/m = {lam(answer.lam_over_m)}, m = {answer.m:,})",
         ),
         ("gain over λ = 0", gain(answer)),
         ("how sure", how_sure(answer)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from plotly import graph_objects as go
@@ -25,20 +26,45 @@ def figure(answer: Answer) -> go.Figure:
     for name, symbol, opacity, points in groups:
         target.add_scatter(**_trace(answer, name, symbol, opacity, points))
     target.add_vrect(x0=low, x1=high, fillcolor=BLUE, opacity=0.1, line_width=0, layer="below")
-    target.add_vline(x=answer.lam, line={"color": BLUE}, annotation={"text": f"λ̂ {wording.lam(answer.lam)}"})
+    _rule(target, answer.lam, "λ̂", {"color": BLUE}, right=False)
     if answer.lam_1se != answer.lam:
-        label = {"text": f"1se {wording.lam(answer.lam_1se)}", "y": 0.92}
-        target.add_vline(x=answer.lam_1se, line={"color": ORANGE, "dash": "dash"}, annotation=label)
+        _rule(target, answer.lam_1se, "λ₁ₛₑ", {"color": ORANGE, "dash": "dash"}, right=True)
+    lams = [point.lam for point in shown if point.lam > 0]
     target.update_layout(
         title={"text": wording.headline(answer).replace("<", "&lt;")},
-        xaxis={"domain": [0.12, 1], "type": "log", "title": {"text": "λ"}},
-        xaxis2={"domain": [0, 0.07], "anchor": "y", "tickvals": [0], "ticktext": ["0"], "range": [-1, 1]},
-        yaxis={"title": {"text": f"validation {wording.metric_name(answer.metric)}"}, "tickformat": _format(answer)},
-        legend={"orientation": "h", "y": -0.2},
+        xaxis={
+            "domain": [0.11, 1],
+            "type": "log",
+            "title": {"text": "λ"},
+            "range": [math.log10(min(lams)) - 0.1, math.log10(max(lams)) + 0.1],
+        },
+        xaxis2={"domain": [0, 0.07], "anchor": "y", "tickvals": [0], "range": [-1, 1]},
+        yaxis={
+            "title": {"text": f"validation {wording.metric_name(answer.metric)}"},
+            "tickformat": _format(answer),
+            "anchor": "x2",
+        },
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin={"t": 90, "r": 20},
     )
     if answer.metric != "accuracy":
         target.update_yaxes(autorange="reversed")
     return target
+
+
+def _rule(target: go.Figure, lam: float, name: str, line: dict[str, str], *, right: bool) -> None:
+    """A vertical line with its label. plotly.js places shapes on a log axis by value, annotations by exponent."""
+    target.add_vline(x=lam, line={"width": 1.5, **line})
+    target.add_annotation(
+        x=math.log10(lam),
+        y=1,
+        yref="paper",
+        text=f"{name} = {wording.lam(lam)}",
+        font={"color": line["color"]},
+        showarrow=False,
+        xanchor="left" if right else "right",
+        yanchor="top",
+    )
 
 
 def _trace(answer: Answer, name: str, symbol: str, opacity: float, points: list[CurvePoint]) -> dict[str, Any]:
@@ -60,6 +86,7 @@ def _trace(answer: Answer, name: str, symbol: str, opacity: float, points: list[
             "symmetric": False,
             "array": up if sign > 0 else down,
             "arrayminus": down if sign > 0 else up,
+            "color": BLUE if name == "measured on all folds" else GREY,
             "thickness": 1,
             "width": 0,
         },
