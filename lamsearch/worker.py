@@ -9,10 +9,11 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
-from lamsearch import environment, preparation, refit
+from lamsearch import environment, lockstep, preparation, refit
 from lamsearch.answer import to_json
 from lamsearch.errors import InputError, LamsearchError
 from lamsearch.heart import Heart, beating
@@ -79,7 +80,8 @@ class Worker:
             studies = self._open_studies()
             if not studies and self.options.exit_when_done:
                 return
-            if not any([self._step(study) for study in studies]):
+            # A list: every open study gets its turn, whatever the ones before it had to do.
+            if not any([self._step(study) for study in studies]):  # noqa: C419
                 self.stop.wait(self.store.service.poll_s)
 
     def _open_studies(self) -> list[StudyRow]:
@@ -139,7 +141,12 @@ class Worker:
     def _fit(self, claim: Claim, ready: Problem) -> bool:
         """The fits of a claim, recorded; False if superseded."""
         members = [Member(key.slot, key.replicate, key.fold, claim.lam_over_m) for key in claim.keys]
-        results = [fit(ready, member, stop=self._stopping(claim)) for member in members]
+        if claim.whole:
+            results = lockstep.train(ready, members, partial(self.store.judge, claim), stop=self._stopping(claim))
+            if isinstance(results, str):
+                return self.store.prune(claim, results)
+        else:
+            results = tuple(fit(ready, member, stop=self._stopping(claim)) for member in members)
         return self.store.record(claim, *map(self._signed, results))
 
     def _refit(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
