@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from lamsearch.errors import UnknownStudy
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.store import claims, fleet, leases, studies, tables
 from lamsearch.store.catalogue import Catalogue
 from lamsearch.store.engine import NoTables
-from lamsearch.store.epochs import Judge, judge
 from lamsearch.store.proposals import propose_cohort
 from lamsearch.store.rows import Claim, Done, StudyRow, Wait, WorkerInfo, WorkerRow
 from lamsearch.store.view import View
@@ -77,22 +76,6 @@ class Store(Catalogue):
             return False
         finally:
             self._tokens.discard(claim.token)
-
-    def judge(self, claim: Claim) -> Judge:
-        """What the study's epoch pruner says of a whole trial, epoch by epoch. The baseline is never pruned."""
-        if claim.keys[0].slot == BASELINE:
-            return lambda _epoch, _mean: None
-        own = (tables.slots.c.study_id == claim.study_id, tables.slots.c.slot == claim.keys[0].slot)
-        query = select(tables.slots.c.trial_id).where(*own)
-        while True:  # the trial is made by the mirror; another process may be at it
-            self.mirror(claim.study_id, claim.worker_id)
-            trial_id = self.database.read(lambda connection: connection.scalar(query))
-            if trial_id is not None:
-                break
-            time.sleep(0.1)
-        with self._mirror_lock:
-            storage = self._optuna().storage
-        return judge(self.database, storage, self._view(claim.study_id)[1], trial_id)
 
     def release(self, claim: Claim) -> None:
         """Give a claim back unfinished; no attempt is counted."""
