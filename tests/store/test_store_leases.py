@@ -24,7 +24,7 @@ def test_a_study_is_worked_off_once(store: Store) -> None:
     assert Counter(found.key.slot for found in results) == dict.fromkeys(range(BASELINE, 4), 3)
     assert store.executed(study.id) == len(results) == 15
     table = store.table(study.id)
-    assert {key: score for key, score in table.scores.items()} == {found.key: found.score for found in results}
+    assert dict(table.scores) == {found.key: found.score for found in results}
 
 
 def test_a_result_is_read_as_it_was_written(store: Store) -> None:
@@ -111,7 +111,7 @@ def test_a_worker_that_was_only_paused_gets_its_attempt_back(url: str) -> None:
     store, other = Store(url, service=hasty()), Store(url, service=hasty())
     study = store.submit(config(), FACTS)
     paused, living = register(store), register(other)
-    claim = claimed(store, study, paused)
+    claimed(store, study, paused)
     time.sleep(0.5)
     taken = claimed(other, study, living)
     assert taken.attempt == 2
