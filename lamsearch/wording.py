@@ -48,8 +48,7 @@ def change(metric: str, score: float | None) -> str:
 
 def span(metric: str, interval: Interval) -> str:
     """``+0.30 to +1.32 pp``: the ends of an interval of differences."""
-    low, high = change(metric, interval.low), change(metric, interval.high)
-    return f"{low.removesuffix(' pp')} to {high}"
+    return f"{change(metric, interval.low).removesuffix(' pp')} to {change(metric, interval.high)}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -102,6 +101,8 @@ def _verdict(answer: Answer) -> str:
         return f"λ does not matter here. Over λ = 0 it gains {at_most} at the very most; λ = {name} does no harm."
     if answer.verdict == "helps":
         return f"Regularisation helps. Use λ = {name}."
+    if answer.gain.mean <= 0:
+        return f"A gain over λ = 0 is not shown. λ = 0 scores as well as the best λ > 0 found, {name}."
     return f"A gain over λ = 0 is not shown. λ = {name} scores best, but λ = 0 cannot be told from it."
 
 
@@ -114,7 +115,7 @@ def measured_range(answer: Answer) -> tuple[float, float]:
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
     low, high = measured_range(answer)
-    text = f"No other λ > 0 that was measured on all folds does as well ({CONFIDENCE} confidence)."
+    text = f"No other λ > 0 measured on all folds does as well ({CONFIDENCE} confidence)."
     if high > low:
         precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
         text = (

@@ -61,7 +61,7 @@ class Outline(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not {"style", "script"} & set(self.open[-1:]):
-            self.text.append(data)
+            self.text.append(data.replace("\u00a0", " "))
 
 
 def test_the_page_is_well_formed_and_ids_are_unique(case: Dossier) -> None:

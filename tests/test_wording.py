@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from dossiers import dossier
 
 from lamsearch import wording
 from lamsearch.records import Edge, Interval, Parked
-from dossiers import dossier
 
 HELPS = dossier().answer
 NOT_SHOWN = dossier(n_lams=17, bump=0.0).answer
@@ -55,6 +55,8 @@ def test_every_verdict_has_its_own_words() -> None:
     assert wording.headline(HELPS) == f"Regularisation helps. Use λ = {wording.lam(HELPS.lam)}."
     assert wording.headline(NOT_SHOWN).startswith("A gain over λ = 0 is not shown.")
     assert wording.headline(NO_MATTER).startswith("λ does not matter here.")
+    as_good = replace(NOT_SHOWN, gain=Interval(mean=-0.001, low=-0.02, high=0.018))
+    assert "λ = 0 scores as well as the best λ > 0 found" in wording.headline(as_good)
     assert wording.headline(HURTS).startswith("Regularisation hurts here. Use λ = 0;")
 
 

@@ -96,8 +96,10 @@ class ValueAxis:
     def ticks(self, about: int = 5) -> list[float]:
         """Round values inside the range."""
         if self.log:
-            exponents = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
-            return [10.0**exponent for exponent in exponents]
+            exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            steps = (1, 2, 5) if self.high < 100 * self.low else (1,)
+            every = [step * 10.0**exponent for exponent in exponents for step in steps]
+            return [value for value in every if self.low <= value <= self.high]
         step = nice_step((self.high - self.low) / about)
         first = math.ceil(self.low / step - 1e-9)
         return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]

@@ -35,7 +35,7 @@ def html(dossier: Dossier) -> str:
         el("nav", el("ul", *(el("li", el("a", name, href=f"#{key}")) for key, name in PARTS)), aria_label="Sections"),
         sections.would_change(answer),
         sections.numbers(answer),
-        sections.effects(answer, averages),
+        sections.effects(answer, averages, label_noise=_share(dossier.settings.get("data.label_noise"))),
         sections.budget(answer),
         sections.trials(answer, averages, dossier.results),
         protocol.protocol(dossier),
@@ -87,6 +87,10 @@ def _footer() -> Markup:
         links,
         "and each figure as PNG and SVG.",
     )
+
+
+def _share(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _file(name: str) -> str:

@@ -32,12 +32,17 @@ def verdict(answer: Answer) -> Markup:
     )
     return el(
         "section",
-        el("h1", wording.headline(answer)),
-        el("p", wording.how_sure(answer), class_="lede"),
+        el("h1", _unbroken(wording.headline(answer))),
+        el("p", _unbroken(wording.how_sure(answer)), class_="lede"),
         _tiles(answer),
         figure(figures.curve, answer, caption=caption),
         aria_label="The answer",
     )
+
+
+def _unbroken(text: str) -> str:
+    """No line break inside ``λ = 83.2``."""
+    return text.replace("λ = ", "λ\u00a0=\u00a0")
 
 
 def _tiles(answer: Answer) -> Markup:
@@ -153,9 +158,12 @@ def _ratio(answer: Answer) -> str:
     return f"standard deviation of a difference {paired} paired, {unpaired} unpaired{ratio}"
 
 
-def effects(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
-    """What λ does to the network."""
-    gap = "The gap between the two lines is the overfitting; a larger λ narrows it. Small marks were dropped early."
+def effects(answer: Answer, averages: Mapping[int, Averages], *, label_noise: float = 0.0) -> Markup:
+    """What λ does to the network. ``label_noise``: share of wrong training labels, which no score can reach."""
+    gap = "The gap between the two lines is the overfitting. Small marks were dropped early."
+    if label_noise:
+        share = wording.percent(label_noise, 0)
+        gap += f" {share} of the training labels are wrong on purpose, so the training line may lie below the other."
     size = "L2 shrinks all weights, L1 empties most of them. Mean over the folds measured."
     epochs = "Mean over the folds measured; same scale in every panel."
     return el(
@@ -198,7 +206,7 @@ def budget(answer: Answer) -> Markup:
     when = sorted(Counter(parked.after for parked in dropped).items())
     why = Counter(parked.reason for parked in dropped).most_common()
     said = [f"Dropped after {wording.count(after, 'fold')}: {number}." for after, number in when]
-    said += [f"{number} dropped because: {reason}." for reason, number in why]
+    said += [f"Why: {'; '.join(f'{reason} ({number})' for reason, number in why)}."] if why else []
     return el(
         "section",
         el("h2", "Where the budget went"),
