@@ -131,7 +131,8 @@ class Run:
     def _pass(self, batches: Sequence[Tensor]) -> tuple[float, int, int]:
         """Train on each batch: (sum of data losses, correct predictions, steps). The sums stay on the device."""
         problem, engine, note = self._problem, self._engine, self.ledger.wants_gradients
-        loss_sum = torch.zeros((), dtype=torch.float64, device=problem.device)
+        wide = torch.float32 if problem.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        loss_sum = torch.zeros((), dtype=wide, device=problem.device)
         n_correct = torch.zeros((), dtype=torch.int64, device=problem.device)
         norm_sums = torch.zeros(len(engine.weights()), dtype=problem.dtype, device=problem.device)
         for batch in batches:
