@@ -7,22 +7,22 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
-from lamsearch import environment, lockstep, preparation, refit
+from lamsearch import lockstep, preparation, refit
 from lamsearch.answer import to_json
 from lamsearch.errors import InputError, LamsearchError
+from lamsearch.executor import Executor, choose, devices, name_of, place
 from lamsearch.heart import Heart, beating
-from lamsearch.problem import Interrupted, Member, Problem, problem
+from lamsearch.problem import Interrupted, Member, Problem
 from lamsearch.records import FoldResult
 from lamsearch.splits import Indices
 from lamsearch.stopping import Stop
-from lamsearch.store import Claim, Done, Store, StudyRow, WorkerInfo
-from lamsearch.training import fit
+from lamsearch.store import Claim, Store, StudyRow, WorkerInfo
 
 MIRROR_SHARE = 50
 """Optuna's copy is brought up to date at most this many of its own durations apart: about 2 % of the time."""
@@ -47,6 +47,7 @@ class Ready:
     """A study made ready in this process. ``test``: indices of the test images, for the refit alone."""
 
     problem: Problem
+    executor: Executor
     test: Indices
 
 
@@ -57,6 +58,7 @@ class Worker:
         self.store, self.options, self.stop = store, options, stop
         self.name = f"{os.uname().nodename}:{os.getpid()}"
         self.worker_id = 0
+        self.device = torch.device("cpu")
         self.heart = Heart()
         self._ready: dict[int, Ready] = {}
         self._refused: set[int] = set()
@@ -64,9 +66,10 @@ class Worker:
 
     def run(self) -> int:
         """Serve until stopped or, with ``exit_when_done``, until no study is open that this worker can serve."""
-        if self.options.device == "cpu":
+        self.device = devices(self.options.device)[0]
+        if self.device.type == "cpu":
             torch.set_num_threads(1)  # one process per core: threads would only wait for each other
-        info = WorkerInfo(host=os.uname().nodename, pid=os.getpid(), device=self.options.device)
+        info = WorkerInfo(host=os.uname().nodename, pid=os.getpid(), device=str(self.device))
         self.worker_id = self.store.register(info)
         try:
             with beating(self.store, self.worker_id, every_s=self.store.service.beat_s) as self.heart:
@@ -102,69 +105,93 @@ class Worker:
             self._refused.add(study.id)
             self._say(f"not serving study {study.name}: {error}")
             return False
-        claim = self.store.claim(study.id, self.worker_id)
-        if isinstance(claim, Done) and claim.state in ("open", "closing"):
-            claim = self.store.claim_refit(study.id, self.worker_id)
-        if not isinstance(claim, Claim):
-            self._mirror(study)
-            return False
-        self._work_off(study, claim, ready)
+        claims = self._claims(study, ready.executor.members)
+        for whole in [claim for claim in claims if claim.whole]:
+            self._work_off(study, (whole,), partial(self._lockstep, whole, ready))
+        fits = tuple(claim for claim in claims if claim.kind == "fit" and not claim.whole)
+        if fits:
+            self._work_off(study, fits, partial(self._fit, fits, ready.executor))
+        elif not claims:
+            return self._conclude(study, ready)
+        self._mirror(study)
         return True
+
+    def _claims(self, study: StudyRow, n: int) -> list[Claim]:
+        """Up to ``n`` leases: as many members as the executor trains at once."""
+        claims: list[Claim] = []
+        while len(claims) < n:
+            claim = self.store.claim(study.id, self.worker_id)
+            if not isinstance(claim, Claim):
+                break
+            claims.append(claim)
+            if claim.whole:
+                break
+        return claims
 
     def _made_ready(self, study: StudyRow) -> Ready:
         """The study's data in this process. Raises InputError if they are not the study's."""
         if study.id not in self._ready:
             data, facts = preparation.facts(study.config, allow_code=self.options.allow_code)
             preparation.check_same(study.name, study.facts, facts)
-            self._ready[study.id] = Ready(
-                problem=problem(study.config, data, device=self.options.device), test=data.test
-            )
+            problem = place(study.config, data, self.device)
+            self._ready[study.id] = Ready(problem=problem, executor=Executor(problem, choose(problem)), test=data.test)
         return self._ready[study.id]
 
-    def _work_off(self, study: StudyRow, claim: Claim, ready: Ready) -> None:
+    def _work_off(self, study: StudyRow, claims: Sequence[Claim], work: Callable[[], bool]) -> None:
+        """Do the work of some claims; whatever happens, they are not left held."""
         try:
-            done = self._refit(study, claim, ready) if claim.kind == "refit" else self._fit(claim, ready.problem)
-            if not done:
-                self._say(f"{study.name} {claim.lease_key}: superseded by another worker, discarded")
+            if not work():
+                self._say(f"{study.name} {claims[0].lease_key}: superseded by another worker, discarded")
         except Interrupted:
             # Told to stop, or the lease was lost to another worker, who does this fit now.
-            self.store.release(claim)
+            for claim in claims:
+                self.store.release(claim)
         except LamsearchError:
             raise  # the storage is away, or full: not the fault of this fit
         except Exception as error:
             # A crash is one attempt of this fold fit, never a decision about λ; the worker goes on.
             reason = f"{type(error).__name__}: {error}"
-            self.store.crashed(claim, reason)
-            self._say(f"{study.name} {claim.lease_key} crashed: {reason}\n{traceback.format_exc()}")
-        self._mirror(study, now=claim.kind == "refit")
+            for claim in claims:
+                self.store.crashed(claim, reason)
+            self._say(f"{study.name} {claims[0].lease_key} crashed: {reason}\n{traceback.format_exc()}")
 
-    def _fit(self, claim: Claim, ready: Problem) -> bool:
-        """The fits of a claim, recorded; False if superseded."""
-        members = [Member(key.slot, key.replicate, key.fold, claim.lam_over_m) for key in claim.keys]
-        if claim.whole:
-            results = lockstep.train(ready, members, partial(self.store.judge, claim), stop=self._stopping(claim))
-            if isinstance(results, str):
-                return self.store.prune(claim, results)
-        else:
-            results = tuple(fit(ready, member, stop=self._stopping(claim)) for member in members)
-        return self.store.record(claim, *map(self._signed, results))
+    def _fit(self, claims: Sequence[Claim], executor: Executor) -> bool:
+        """One fold fit of each claim, together; False if one was superseded."""
+        members = [Member(*claim.keys[0], claim.lam_over_m) for claim in claims]
+        results = executor.train(members, stop=lambda: self._stopping(*claims))
+        pairs = zip(claims, results, strict=True)
+        # A list: every result is recorded, whatever became of the one before.
+        return all([self.store.record(claim, self._signed(result, executor)) for claim, result in pairs])  # noqa: C419
 
-    def _refit(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
-        """The refit, the test and the answer, stored; False if superseded."""
-        answer = refit.conclude(self.store, study, ready.problem, ready.test, stop=self._stopping(claim))
+    def _lockstep(self, claim: Claim, ready: Ready) -> bool:
+        """A whole trial under an epoch pruner; False if superseded."""
+        members = [Member(*key, claim.lam_over_m) for key in claim.keys]
+        judge = partial(self.store.judge, claim)
+        found = lockstep.train(ready.problem, members, judge, stop=lambda: self._stopping(claim))
+        if isinstance(found, str):
+            return self.store.prune(claim, found)
+        return self.store.record(claim, *(self._signed(result, ready.executor) for result in found))
+
+    def _conclude(self, study: StudyRow, ready: Ready) -> bool:
+        """The refit, the test and the answer, if they are due and nobody else is at it."""
+        claim = self.store.claim_refit(study.id, self.worker_id)
+        if isinstance(claim, Claim):
+            self._work_off(study, (claim,), partial(self._answer, study, claim, ready))
+        self._mirror(study, now=isinstance(claim, Claim))
+        return isinstance(claim, Claim)
+
+    def _answer(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
+        answer = refit.conclude(self.store, study, ready.problem, ready.test, stop=lambda: self._stopping(claim))
         return self.store.store_answer(study.id, to_json(answer), claim)
 
-    def _stopping(self, claim: Claim) -> Callable[[], bool]:
-        return lambda: self.stop() or claim.token in self.heart.lost
+    def _stopping(self, *claims: Claim) -> bool:
+        return self.stop() or all(claim.token in self.heart.lost for claim in claims)
 
-    def _signed(self, result: FoldResult) -> FoldResult:
-        """``result`` with who made it, on what."""
-        device = self.options.device
-        hardware = environment.cpu() if device == "cpu" else torch.cuda.get_device_name(device)
-        executor = (
-            result.executor or f"loop on {device}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
+    def _signed(self, result: FoldResult, executor: Executor) -> FoldResult:
+        """``result`` with who made it, how and on what."""
+        return dataclasses.replace(
+            result, worker=self.name, executor=executor.description, hardware=name_of(self.device)
         )
-        return dataclasses.replace(result, worker=self.name, executor=executor, hardware=hardware)
 
     def _mirror(self, study: StudyRow, *, now: bool = False) -> None:
         """Bring Optuna's copy up to date, seldom enough to cost little."""
