@@ -83,9 +83,11 @@ def measure(problem: Problem, candidate: Candidate, *, seconds: float = 0.5) -> 
 
 
 def _cut(problem: Problem) -> Problem:
-    """The problem on so few images that an epoch has ``STEPS`` full batches (and next to no validation)."""
-    batch = min(problem.training.batch, max(len(problem.search) // (2 * STEPS), 1))
-    n_folds = max(problem.n_folds, 10)
+    """The problem on so few images that an epoch has ``STEPS`` full batches and next to no validation.
+
+    Images are repeated where there are too few.
+    """
+    batch, n_folds = problem.training.batch, max(problem.n_folds, 50)
     wanted = -(-STEPS * batch * n_folds // (n_folds - 1))
     repeated = problem.search.repeat(-(-wanted // len(problem.search)))[:wanted]
     optimiser = "sgd" if problem.training.optimiser == "gd" else problem.training.optimiser

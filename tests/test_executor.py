@@ -156,9 +156,8 @@ def test_the_bench_prints_a_row_per_trainer():
         "fused",
         "fused × 4",
         "fused × 16",
-        "fused × 64",
     ]
-    assert all(0 < row.of_peak < 1.2 and row.fits_per_hour > 0 for row in found.rows)
+    assert all(0 < row.of_peak < 1.5 and row.fits_per_hour > 0 for row in found.rows)
     assert len(found.lines()) == 3 + len(found.rows)
     assert json.loads(json.dumps(found.to_json()))["shape"] == [1, 16, 16]
     assert sgemm_peak(torch.device("cpu")) > 1e9
