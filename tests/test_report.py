@@ -243,6 +243,18 @@ def test_the_curve_draws_every_scored_lambda_and_both_lines(case: Dossier) -> No
     assert f"= {wording.lam(answer.lam_1se)}" in labels
 
 
+def test_scores_far_below_the_rest_are_triangles_and_do_not_flatten_the_curve() -> None:
+    answer = dossier(**CASES["collapse at large λ"]).answer
+    scene = figures.curve(answer)
+    low = {figures.tip(answer, point) for point in answer.curve if point.mean is not None and point.mean < 0.5}
+    shapes = {mark.tip: type(mark) for mark in scene.marks if isinstance(mark, Dot | Area) and mark.tip in low}
+    assert set(shapes) == low
+    assert low
+    assert set(shapes.values()) == {Area}
+    ticks = [mark.text for mark in scene.marks if isinstance(mark, Text) and mark.text.endswith(" %")]
+    assert all(float(tick.removesuffix(" %")) > 80 for tick in ticks)
+
+
 def test_error_bars_of_the_curve_are_the_paired_intervals() -> None:
     answer = dossier(n_lams=17, noise=0.002).answer
     scene = figures.curve(answer)
