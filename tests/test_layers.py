@@ -13,26 +13,30 @@ PACKAGE = Path(__file__).parent.parent / "lamsearch"
 LAYERS = [
     {"errors", "records", "config", "answer", "environment", "stopping", "study_files"},
     {
-        *("architecture", "splits", "datasets", "cache", "loss", "model"),
-        *("smooth", "race", "wilcoxon", "rules", "cohort", "pairs", "finalists", "plan"),
-        *("optimism", "edges", "curve", "selection", "wording"),
+        *("architecture", "splits", "datasets", "archives", "cache", "folders", "npz", "pixels"),
+        *("batches", "evidence", "loss", "model"),
+        *("cohort", "curve", "edges", "finalists", "optimism", "pairs", "plan", "race", "rules", "selection"),
+        *("smooth", "wilcoxon", "wording"),
     },
-    {"preparation", "training", "fused", "executor", "bench", "pruner"},
+    {
+        *("bench", "candidates", "chain", "engine", "executor", "fused", "lockstep", "loop", "optimiser"),
+        *("preparation", "problem", "progress", "pruner", "reference", "stack", "stacked", "tables", "training"),
+    },
     {"store", "report"},
     {"dossier", "heart", "worker", "refit", "dashboard"},
     {"cli", "__main__"},
 ]
 HEAVY = {
     "torch": {
-        *("batches", "bench", "chain", "evidence", "executor", "fused", "loop", "loss", "model", "problem"),
-        *("reference", "training", "worker"),
+        *("batches", "bench", "candidates", "chain", "engine", "evidence", "executor", "fused", "loop", "loss"),
+        *("model", "optimiser", "problem", "reference", "stack", "stacked", "tables", "training", "worker"),
     },
     "torchvision": {"archives"},
     "PIL": {"folders"},
     "sklearn": {"datasets"},
     "optuna": {"store", "dashboard", "pruner"},
     "optuna_dashboard": {"dashboard"},
-    "sqlalchemy": {"store"},
+    "sqlalchemy": {"store", "dashboard"},
     "matplotlib": {"report"},
     "plotly": {"dashboard"},
     "typer": {"cli"},
