@@ -28,7 +28,7 @@ def verdict(answer: Answer) -> Markup:
         f"A bar is the paired 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
         f"that λ cannot be told from {figures.BEST} (blue; shaded as far as all folds were measured). Open circles "
         "were dropped early and could not be chosen; a digit is the number of folds they had, a grey triangle a score "
-        "below the frame.",
+        "below the frame. The thin line is the smoothed curve, in which very low scores are capped.",
     )
     return el(
         "section",
@@ -42,7 +42,7 @@ def verdict(answer: Answer) -> Markup:
 
 def _unbroken(text: str) -> str:
     """No line break inside ``λ = 83.2``."""
-    return text.replace("λ = ", "λ\u00a0=\u00a0")
+    return text.replace("λ = ", "λ\u00a0=\u00a0").replace("λ > 0", "λ\u00a0>\u00a00")
 
 
 def _tiles(answer: Answer) -> Markup:
