@@ -119,9 +119,7 @@ def test_mirroring_twice_changes_nothing(store: Store, url: str) -> None:
     assert picture(url) == before
 
 
-def test_one_pass_at_the_end_shows_the_same_as_many_by_different_processes(
-    store: Store, url: str, tmp_path: Path
-) -> None:
+def test_one_pass_shows_the_same_as_many_by_different_processes(store: Store, url: str, tmp_path: Path) -> None:
     study = store.submit(config(trials=5, pruner="paired", folds=5), FACTS)
     worker = register(store)
     work(store, study, worker, after=lambda: Store(url, service=service()).mirror(study.id))
