@@ -10,12 +10,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 
-from lamsearch import lockstep, preparation, refit
+from lamsearch import dossier, lockstep, preparation, refit
 from lamsearch.answer import to_json
-from lamsearch.errors import InputError, LamsearchError
+from lamsearch.errors import InputError, LamsearchError, UnknownStudy
 from lamsearch.executor import Executor, choose, devices, name_of, place
 from lamsearch.heart import Heart, beating
 from lamsearch.problem import Interrupted, Member, Problem
@@ -23,6 +24,9 @@ from lamsearch.records import FoldResult
 from lamsearch.splits import Indices
 from lamsearch.stopping import Stop
 from lamsearch.store import Claim, Store, StudyRow, WorkerInfo
+
+VERDICT_EVERY_S = 60.0
+"""How often the dashboard's verdict and curve are refreshed while a study runs, at most."""
 
 MIRROR_SHARE = 50
 """Optuna's copy is brought up to date at most this many of its own durations apart: about 2 % of the time."""
@@ -63,6 +67,7 @@ class Worker:
         self._ready: dict[int, Ready] = {}
         self._refused: set[int] = set()
         self._next_mirror = 0.0
+        self._next_verdict = time.monotonic() + VERDICT_EVERY_S
 
     def run(self) -> int:
         """Serve until stopped or, with ``exit_when_done``, until no study is open that this worker can serve."""
@@ -194,11 +199,25 @@ class Worker:
         )
 
     def _mirror(self, study: StudyRow, *, now: bool = False) -> None:
-        """Bring Optuna's copy up to date, seldom enough to cost little."""
+        """Bring Optuna's copy up to date, and now and then the dashboard's verdict; seldom enough to cost little."""
         began = time.monotonic()
         if now or began >= self._next_mirror:
-            self.store.mirror(study.id, self.worker_id)
-            self._next_mirror = time.monotonic() + MIRROR_SHARE * (time.monotonic() - began)
+            verdict = now or began >= self._next_verdict
+            self.store.mirror(study.id, self.worker_id, then=partial(self._publish, study) if verdict else None)
+            took = time.monotonic() - began
+            self._next_mirror = time.monotonic() + MIRROR_SHARE * took
+            if verdict:
+                self._next_verdict = time.monotonic() + max(VERDICT_EVERY_S, MIRROR_SHARE * took)
+
+    def _publish(self, study: StudyRow, optuna: Any) -> None:
+        from lamsearch import dashboard  # noqa: PLC0415 - plotly and optuna-dashboard: a second, and seldom
+
+        try:
+            answer = dossier.current_answer(self.store, self.store.study(study.name))
+            if answer is not None:
+                dashboard.publish(optuna, study.name, answer)
+        except UnknownStudy:
+            pass  # deleted, here or in the dashboard: nothing to show it to
 
     def _say(self, line: str) -> None:
         self.options.say(f"lamsearch worker {self.name}: {line}")

@@ -54,8 +54,8 @@ def publish(study: StudyName = None, *, storage: Storage = None) -> None:
     answer = dossier.current_answer(store, row)
     if answer is None:
         raise LamsearchError(f"study {row.name}: nothing to publish yet, too few fold fits have finished")
-    store.mirror(row.id)
-    dashboard.publish(store.optuna_storage(), row.name, answer)
+    if not store.mirror(row.id, then=lambda optuna: dashboard.publish(optuna, row.name, answer)):
+        raise LamsearchError(f"study {row.name}: a worker is publishing it just now; try again in a moment")
     typer.echo(f"published {row.name}; `lamsearch dashboard` shows it")
 
 

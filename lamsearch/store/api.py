@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, update
 
@@ -19,6 +19,9 @@ from lamsearch.store.engine import NoTables
 from lamsearch.store.proposals import propose_cohort
 from lamsearch.store.rows import Claim, Done, StudyRow, Wait, WorkerInfo, WorkerRow
 from lamsearch.store.view import View
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 
 class Store(Catalogue):
@@ -39,7 +42,7 @@ class Store(Catalogue):
     def workers(self) -> list[WorkerRow]:
         """Registered workers, the latest first."""
         try:
-            return self.database.read(lambda connection: fleet.listed(connection, self.service.grace_s))
+            return self._read(lambda connection: fleet.listed(connection, self.service.grace_s))
         except NoTables:
             return []
 
@@ -159,15 +162,20 @@ class Store(Catalogue):
 
     # Optuna's copy
 
-    def mirror(self, study_id: int, worker_id: int | None = None) -> bool:
-        """Bring Optuna's trials up to date. False if another process is at it: call again when it matters."""
+    def mirror(
+        self, study_id: int, worker_id: int | None = None, *, then: Callable[[RDBStorage], None] | None = None
+    ) -> bool:
+        """Bring Optuna's trials up to date. False if another process is at it: call again when it matters.
+
+        ``then(storage)`` may write more of Optuna's copy, such as the verdict for the dashboard: one process at a time.
+        """
         with self._mirror_lock:
             mirror, token = self._optuna(), uuid.uuid4().hex
             with self._view_lock:
                 view, _ = self._view(study_id)
                 body = partial(mirror.begin, view=view, worker_id=worker_id, token=token)
                 work = self.database.write(body)
-            return work is not None and mirror.run(work)
+            return work is not None and mirror.run(work, then)
 
     def judge(self, claim: Claim, epoch: int, mean: float) -> str | None:
         """Report the mean score over the folds after ``epoch`` (from 1) to Optuna; its pruner's reason to stop, if any.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,10 +62,16 @@ class Mirror:
         """What a pass would have to do; None if another process is at it. The body of a transaction."""
         return backlog.begin(connection, view, worker_id, token)
 
-    def run(self, work: Backlog) -> bool:
-        """One pass. False if another process has taken over, or something is left: call again later."""
+    def run(self, work: Backlog, then: Callable[[RDBStorage], None] | None = None) -> bool:
+        """One pass. False if another process has taken over, or something is left: call again later.
+
+        ``then`` is called after a whole pass, while no other process writes Optuna's copy; again if it fails once.
+        """
         try:
-            return _Pass(self, work).run() if work.slots else True
+            done = _Pass(self, work).run() if work.slots else True
+            if done and then is not None:
+                self.database.retrying(lambda: then(self.storage))
+            return done
         finally:
             self.database.write(lambda connection: backlog.end(connection, work.token))
 
