@@ -79,3 +79,54 @@ def test_a_user_model_cannot_be_stacked(tmp_path, monkeypatch):
 def test_stop_interrupts():
     with pytest.raises(Interrupted):
         FusedTrainer(small_problem(), MEMBERS, stop=lambda: True).train_epoch()
+
+
+class Recorder:
+    """Stands in for a CUDA graph on a machine without one: it records a call and repeats it on its own inputs."""
+
+    made = 0
+
+    def __init__(self, function, inputs):
+        Recorder.made += 1
+        self.function, self.inputs = function, [tensor.clone() for tensor in inputs]
+
+    def __call__(self, inputs):
+        for own, tensor in zip(self.inputs, inputs, strict=True):
+            own.copy_(tensor)
+        self.function(*self.inputs)
+
+
+def on_graphs(stack):
+    stack._stack._capturable = True
+    return stack
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_replayed_steps_agree_with_plain_ones(monkeypatch, drop):
+    # 45 search images in 3 folds: 15 + 15 validation images, 30 to train on: 7 full batches of 4 and a ragged one
+    monkeypatch.setattr("lamsearch.stack._Graph", Recorder)
+    Recorder.made = 0
+    problem = small_problem(blobs(50), training={"batch": 4, "epochs": 3}, search={"folds": 3})
+    plain, replayed = FusedTrainer(problem, MEMBERS), on_graphs(FusedTrainer(problem, MEMBERS))
+    for _ in range(3):
+        plain.train_epoch()
+        replayed.train_epoch()
+        if drop and len(replayed.members) == len(MEMBERS):
+            plain.drop(MEMBERS[:2])
+            replayed.drop(MEMBERS[:2])
+            on_graphs(replayed)
+    assert Recorder.made == (2 if drop else 1)  # captured anew for another number of members
+    for member in replayed.members:
+        assert replayed.result(member).epochs == plain.result(member).epochs
+        for name, value in plain.parameters(member).items():
+            assert torch.equal(replayed.parameters(member)[name], value)
+
+
+def test_a_step_that_cannot_be_captured_stays_plain(monkeypatch):
+    def refuse(function, inputs):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("lamsearch.stack._Graph", refuse)
+    problem = small_problem(blobs(50), training={"batch": 4, "epochs": 1}, search={"folds": 3})
+    plain, refused = FusedTrainer(problem, MEMBERS), on_graphs(FusedTrainer(problem, MEMBERS))
+    assert refused.train_epoch() == plain.train_epoch()
