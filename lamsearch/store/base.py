@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, select
 
 from lamsearch.config import ServiceConfig
 from lamsearch.errors import UnknownStudy
 from lamsearch.store import studies, tables, urls
-from lamsearch.store.engine import Database
+from lamsearch.store.engine import Database, NoTables
 from lamsearch.store.rows import StudyRow, study_row
 from lamsearch.store.view import PlannerOf, View, lamsearch_planner
 
 if TYPE_CHECKING:
     from lamsearch.store.mirror import Mirror
+
+T = TypeVar("T")
 
 
 class Base:
@@ -40,9 +44,8 @@ class Base:
         self._own: set[int] = set()
         if not urls.is_sqlite(self.database.url):
             self.database.connect_once()
-        if urls.is_sqlite(self.database.url) and not urls.path_of(self.database.url).exists():
-            return  # nothing to check, and asking would create it
-        self.database.read(lambda connection: tables.check_version(connection, self.url))
+        with contextlib.suppress(NoTables):
+            self._read(lambda connection: tables.check_version(connection, self.url))
 
     @property
     def url(self) -> str:
@@ -57,6 +60,12 @@ class Base:
     def close(self) -> None:
         """Close all connections."""
         self.database.dispose()
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        """``database.read``, but a SQLite file that does not exist is not created. Raises NoTables."""
+        if urls.is_sqlite(self.database.url) and not urls.path_of(self.database.url).exists():
+            raise NoTables(f"storage {self.url}: no such file yet")
+        return self.database.read(work)
 
     def _optuna(self) -> Mirror:
         if self._mirror is None:

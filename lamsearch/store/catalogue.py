@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from lamsearch.config import StudyConfig
 from lamsearch.errors import UnknownStudy
 from lamsearch.records import FoldResult, ScoreTable
-from lamsearch.store import claims, studies, tables, urls
+from lamsearch.store import claims, studies, tables
 from lamsearch.store.base import Base
 from lamsearch.store.engine import NoTables
 from lamsearch.store.rows import StudyRow, StudyState, fold_result, study_row
@@ -43,26 +43,23 @@ class Catalogue(Base):
         def rows(connection: Connection) -> list[StudyRow]:
             return [study_row(row) for row in connection.execute(select(tables.studies).order_by(tables.studies.c.id))]
 
-        if urls.is_sqlite(self.database.url) and not urls.path_of(self.database.url).exists():
-            return []
         try:
-            return self.database.read(rows)
+            return self._read(rows)
         except NoTables:
             return []
 
     def study(self, name: str) -> StudyRow:
         """One study. Raises UnknownStudy."""
-        try:
-            return self.database.read(lambda connection: study_row(studies.by_name(connection, name)))
-        except NoTables:
-            raise UnknownStudy(name, []) from None
+        return study_row(self._row(name))
 
     def set_state(self, name: str, state: StudyState, reason: str = "") -> None:
         """Change the state. ``open`` also forgets the deadline and earlier crashes."""
 
+        row = self._row(name)
+
         def change(connection: Connection) -> None:
-            study = studies.lock(connection, studies.by_name(connection, name).id)
-            studies.set_state(connection, study.id, state, reason)
+            studies.lock(connection, row.id)
+            studies.set_state(connection, row.id, state, reason)
 
         self.database.write(change)
 
@@ -74,7 +71,7 @@ class Catalogue(Base):
             deadline = None if seconds is None else tables.now() + seconds
             connection.execute(update(tables.studies).where(columns.name == name).values(deadline=deadline))
 
-        self.study(name)
+        self._row(name)
         self.database.write(change)
 
     def retry_failed(self, study_id: int) -> int:
@@ -83,12 +80,18 @@ class Catalogue(Base):
 
     def delete(self, name: str) -> None:
         """Remove the study, Optuna's copy of it and the baseline's companion. Raises UnknownStudy."""
-        row = self.database.read(lambda connection: studies.by_name(connection, name))
+        row = self._row(name)
         self.set_state(name, "stopped", "it is being deleted")
         with self._mirror_lock:
             self._optuna().delete((row.optuna_study_id, row.optuna_baseline_id))
         self.database.write(lambda connection: studies.delete_rows(connection, row.id))
         self._views.pop(row.id, None)
+
+    def _row(self, name: str) -> Row[Any]:
+        try:
+            return self._read(lambda connection: studies.by_name(connection, name))
+        except NoTables:
+            raise UnknownStudy(name, []) from None
 
     def table(self, study_id: int) -> ScoreTable:
         """Slots and scores; read incrementally."""

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, bindparam, select
 
-from lamsearch.plan import plan
 from lamsearch.records import FitKey, Parked, ScoreTable, SlotRow
 from lamsearch.rules import Rules
 from lamsearch.store.rows import StudyRow
@@ -120,6 +119,8 @@ class View:
 
 def lamsearch_planner(study: StudyRow) -> Planner:
     """The planner of ``lamsearch.plan`` under the rules of ``study``."""
+    from lamsearch.plan import plan  # noqa: PLC0415 - scipy: not for commands that do not plan
+
     rules = Rules.of(study.config.search, n_images=int(study.facts["n_images"]))
 
     def planner(table: ScoreTable, closing: bool, previous: Any) -> PlanLike:

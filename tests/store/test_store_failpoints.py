@@ -37,7 +37,7 @@ def small_run(url: str, commits: Commits) -> None:
                     store.mirror(study.id, worker)
             if (refit := store.claim_refit(study.id, worker)) is not None:
                 assert store.store_answer(study.id, {"lam": 1.0}, refit)
-            mirrored(store, study)
+            mirrored(store, study, worker)
             return
         except Killed:
             commits.revive()

@@ -77,9 +77,9 @@ def work(
     return None
 
 
-def mirrored(store: Store, study: StudyRow) -> None:
+def mirrored(store: Store, study: StudyRow, worker_id: int | None = None) -> None:
     """Bring Optuna's copy up to date, whatever it takes."""
     for _ in range(3):
-        if store.mirror(study.id):
+        if store.mirror(study.id, worker_id):
             return
     raise AssertionError("the mirror does not finish")
