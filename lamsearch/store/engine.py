@@ -25,14 +25,13 @@ from lamsearch.store import urls
 from lamsearch.store.faults import Fault, classify, in_words, unreachable_host
 from lamsearch.store.holders import lock_holder
 
-PLUGIN = "lamsearch_safe_sqlite"
+PLUGIN = "lamsearch_safe"
 READING = "lamsearch_reading"
 """Execution option of a connection that only reads: on SQLite it takes no write lock."""
 
 SQLITE_BUSY_S = 60
 _READ_ONLY = "lamsearch_read_only"
 _PG_SESSION = {
-    "timezone": "UTC",
     "idle_in_transaction_session_timeout": "60s",
     "lock_timeout": "30s",
     "statement_timeout": "60s",
@@ -50,8 +49,8 @@ _PG_CONNECT = {
 T = TypeVar("T")
 
 
-class SafeSqlite(CreateEnginePlugin):
-    """Makes a SQLite engine safe from its first connection on."""
+class SafeEngine(CreateEnginePlugin):
+    """Makes an engine safe from its first connection on."""
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         self.read_only = bool(kwargs.pop(_READ_ONLY, False))
@@ -66,6 +65,8 @@ class SafeSqlite(CreateEnginePlugin):
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", self._on_connect)
             event.listen(engine, "begin", _on_begin)
+        else:
+            event.listen(engine, "connect", _pin_time_zone)
 
     def _on_connect(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
@@ -78,7 +79,13 @@ class SafeSqlite(CreateEnginePlugin):
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
 
 
-plugins.register(PLUGIN, __name__, SafeSqlite.__name__)
+plugins.register(PLUGIN, __name__, SafeEngine.__name__)
+
+
+def _pin_time_zone(connection: Any, _record: Any) -> None:
+    # PGTZ in somebody's environment is stronger than the connection's options.
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
 
 
 def _on_begin(connection: Connection) -> None:
@@ -98,6 +105,7 @@ def engine_kwargs(url: URL, *, lazy: bool = False) -> dict[str, Any]:
     options = " ".join(f"-c {key}={value}" for key, value in session.items())
     given = url.query.get("options", "")
     return {
+        "plugins": [PLUGIN],
         "hide_parameters": True,
         "pool_pre_ping": True,
         "pool_size": 3,

@@ -92,38 +92,40 @@ def new_sqlite(tmp_path: Path) -> Iterator[Callable[[], str]]:
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-def points(n_commits: int, share: int) -> list[int]:
-    """Every commit in the long pass (LAMSEARCH_ALL_FAILPOINTS=1), else every ``share``-th, all early ones included."""
-    if os.environ.get("LAMSEARCH_ALL_FAILPOINTS"):
-        return list(range(1, n_commits + 1))
-    return sorted({*range(1, 12), *range(1, n_commits + 1, share)})
+WAYS = [("before", False), ("before", True), ("after", False), ("after", True)]
+NAMES = ["hiccup before", "kill before", "hiccup after", "kill after"]
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("kill", [False, True], ids=["hiccup", "kill"])
-@pytest.mark.parametrize("when", ["before", "after"])
+def points(n_commits: int, share: int, way: int) -> list[int]:
+    """Every commit in the long pass (LAMSEARCH_ALL_FAILPOINTS=1), else every ``share``-th, others in each way."""
+    return list(range(1 + way, n_commits + 1, 1 if os.environ.get("LAMSEARCH_ALL_FAILPOINTS") else share))
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("way", range(4), ids=NAMES)
 def test_any_commit_on_sqlite(
-    when: str, kill: bool, new_sqlite: Callable[[], str], undisturbed: tuple[int, dict[str, object]]
+    way: int, new_sqlite: Callable[[], str], undisturbed: tuple[int, dict[str, object]]
 ) -> None:
     n_commits, expected = undisturbed
-    for at in points(n_commits, 5):
+    when, kill = WAYS[way]
+    for at in points(n_commits, 6, way):
         url = new_sqlite()
         with failing(Commits(at=at, when=when, kill=kill)) as commits:
             small_run(url, commits)
         assert commits.n >= at
-        assert end_state(url) == expected, f"{'killed' if kill else 'failed'} {when} commit {at} of {n_commits}"
+        assert end_state(url) == expected, f"{NAMES[way]} commit {at} of {n_commits}"
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("kill", [False, True], ids=["hiccup", "kill"])
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("way", range(4), ids=NAMES)
 def test_any_commit_on_postgres(
-    when: str, kill: bool, new_postgres: Callable[[], str], undisturbed: tuple[int, dict[str, object]]
+    way: int, new_postgres: Callable[[], str], undisturbed: tuple[int, dict[str, object]]
 ) -> None:
     n_commits, expected = undisturbed
-    for at in points(n_commits, 15):
+    when, kill = WAYS[way]
+    for at in points(n_commits, 12, way):
         url = new_postgres()
         with failing(Commits(at=at, when=when, kill=kill)) as commits:
             small_run(url, commits)
-        assert end_state(url) == expected, f"{'killed' if kill else 'failed'} {when} commit {at} of about {n_commits}"
+        assert end_state(url) == expected, f"{NAMES[way]} commit {at} of about {n_commits}"
