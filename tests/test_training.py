@@ -1,6 +1,9 @@
 """What a fold fit must be, whichever trainer makes it (the fast loop here; see test_trainer_contract)."""
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -238,3 +241,21 @@ def test_stochastic_layers_of_a_user_model_are_seeded_per_fold(tmp_path, monkeyp
     again.train_epoch()
     assert again.result(member).epochs == first.epochs
     assert set(first.layer_norms) == {"2", "4"}
+
+
+def test_the_same_fold_fit_is_bitwise_the_same_in_another_process():
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from training_worlds import blobs, small_problem\n"
+        "from lamsearch.training import Member, fit\n"
+        "world = blobs(120, shape=(3, 12, 13))\n"
+        "problem = small_problem(world, dtype=torch.float32, training={'epochs': 3, 'batch': 16})\n"
+        "result = fit(problem, Member(0, 0, 1, 1e-3))\n"
+        "print(result.epochs, result.weight_norm, result.grad_norms, result.image_loss)\n"
+    )
+    runs = []
+    for padding in ("", "x" * 5000):  # another environment, other addresses
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PADDING": padding}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        runs.append(done.stdout)
+    assert runs[0] == runs[1] != ""
