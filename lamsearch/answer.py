@@ -1,17 +1,195 @@
-"""The answer as JSON, and back. One shape for ``answer.json``, ``lamsearch best --json`` and the database."""
+"""The answer: the one result object that terminal, JSON, report and dashboard read. And its JSON shape."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import TypeAdapter
+from lamsearch.records import FoldResult, Parked
 
-from lamsearch.records import Answer
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """An estimate with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+Verdict = Literal["helps", "not_shown", "hurts"]
+PointStatus = Literal["complete", "pruned", "failed", "running", "waiting"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyMeta:
+    """What an answer says about its study. ``low`` and ``high``: the searched range of λ/m.
+
+    ``n_images``: search images, each validated once per replicate. ``n_replicates``: as asked (0 = automatic).
+    """
+
+    study: str
+    metric: str
+    m: int
+    n_folds: int
+    n_images: int
+    low: float
+    high: float
+    n_replicates: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint:
+    """One λ on the CV curve.
+
+    ``mean`` is its level (of a λ without all cells: the chosen λ's level plus ``difference``, so that an easy fold
+    does not flatter it), ``sem`` the level's error over its cells; ``difference`` (to the chosen λ, on shared cells)
+    and ``se`` are paired. ``difference_low/high`` is the interval that decides membership of E (``in_range``).
+    """
+
+    slot: int
+    lam: float
+    lam_over_m: float
+    status: PointStatus
+    n_cells: int
+    mean: float | None
+    sem: float | None
+    smooth: float | None = None
+    difference: float | None = None
+    se: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    in_range: bool = False
+    parked: Parked | None = None
+    failed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edge:
+    """E touches an end of the searched range. ``low``/``high``: the proposed extended λ/m range, if any."""
+
+    side: Literal["low", "high"]
+    message: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimism:
+    """CV score of the chosen λ corrected for having been chosen. ``method``: "bbc-cv" or "tibshirani"."""
+
+    method: str
+    mean: float
+    low: float | None
+    high: float | None
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestScore:
+    """The refit model on the test set. ``looks``: how many different (λ, protocol) have been scored on it."""
+
+    __test__ = False
+    accuracy: float
+    loss: float
+    low: float
+    high: float
+    n: int
+    looks: int
+    lam_over_m: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What was spent. ``fold_fits`` are unique results; ``fold_fits_executed`` counts repeats after faults too."""
+
+    trials: int
+    complete: int
+    pruned: int
+    failed: int
+    fold_fits: int
+    fold_fits_executed: int
+    fold_fits_full: int
+    seconds: float
+    fit_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The result object that terminal, JSON, HTML and dashboard all read.
+
+    λ's without ``_over_m`` in the name are λ itself. ``indistinguishable`` is E, rising, with 0.0 for a baseline in E;
+    ``indistinguishable_partial`` its members that lack folds; ``range_low`` and ``range_high`` span its λ > 0.
+    ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
+    ``matters`` is False once even the upper end of ``gain`` is too small to care about.
+    """
+
+    study: str
+    status: Literal["final", "provisional"]
+    metric: str
+    m: int
+    n_folds: int
+    n_replicates: int
+    n_images: int
+    slot: int
+    lam: float
+    lam_over_m: float
+    lam_carried: float
+    chosen_by: str
+    lam_1se: float
+    lam_1se_over_m: float
+    lam_1se_classical: float
+    lam_1se_classical_over_m: float
+    indistinguishable: tuple[float, ...]
+    indistinguishable_partial: tuple[float, ...]
+    range_low: float
+    range_high: float
+    helps: bool
+    verdict: Verdict
+    matters: bool
+    gain: Interval | None
+    detectable_gain: float | None
+    cv: Interval
+    cv_sem: float
+    corrected: Optimism | None
+    edges: tuple[Edge, ...]
+    paired_sd: float
+    unpaired_sd: float
+    variance_ratio: float | None
+    other_metric: str
+    other_metric_lam: float | None
+    curve: tuple[CurvePoint, ...]
+    budget: Budget
+    test: TestScore | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dossier:
+    """All that a report needs: the answer with its evidence. Built by the command line from the store.
+
+    ``settings`` and ``facts`` are flat, JSON-valued; ``versions`` maps a library (or ``hardware``) to what was used.
+    """
+
+    answer: Answer
+    results: tuple[FoldResult, ...]
+    settings: Mapping[str, object]
+    facts: Mapping[str, object]
+    versions: Mapping[str, str]
+    command: str
+    created_at: float
 
 
 @cache
 def _adapter() -> TypeAdapter[Answer]:
+    from pydantic import TypeAdapter  # noqa: PLC0415 - the classes above serve modules that need no validation
+
     return TypeAdapter(Answer)
 
 

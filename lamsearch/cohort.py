@@ -152,8 +152,17 @@ def _decide(lap: Lap, rules: Rules) -> Lap:
         decision = race.judge(lap.standing, fold, tau=rules.scale.tau, floor=rules.scale.floor)
         if rules.until == "sure" and (early := race.sure(lap.standing, fold, rules.scale.tolerance, rules.scale.floor)):
             decision, fold = early, k + 1
-    resumed = {lap.standing.slots[row] for row in np.flatnonzero(decision.need > lap.standing.seen)}
-    parked = {slot: why for slot, why in {**lap.parked, **decision.parked}.items() if slot not in resumed}
     still = ~lap.standing.ours | (decision.need >= min(fold + 1, k))
     standing = replace(lap.standing, open=still)
+    parked = _evidence(lap.standing, {**lap.parked, **decision.parked}, still)
     return replace(lap, standing=standing, need=decision.need, fold=fold, parked=parked)
+
+
+def _evidence(standing: race.Standing, parked: Mapping[int, Parked], still: race.Rows) -> dict[int, Parked]:
+    """``parked`` without the rows that go on, each with the number of folds that it has had by now."""
+    rows = {slot: row for row, slot in enumerate(standing.slots)}
+    return {
+        slot: replace(why, after=int(standing.seen[rows[slot]]))
+        for slot, why in parked.items()
+        if not still[rows[slot]]
+    }

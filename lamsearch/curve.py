@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamsearch import pairs
-from lamsearch.records import CurvePoint, FitKey, Parked, PointStatus, ScoreTable, SlotRow, StudyMeta
+from lamsearch.answer import CurvePoint, PointStatus, StudyMeta
+from lamsearch.records import FitKey, Parked, ScoreTable, SlotRow
 from lamsearch.rules import Scale
 from lamsearch.smooth import Floats
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamsearch import environment, selection
-from lamsearch.answer import from_json
+from lamsearch.answer import Answer, Budget, Dossier, StudyMeta, TestScore, from_json
 from lamsearch.config import StudyConfig, flatten
 from lamsearch.errors import NoAnswerYet
 from lamsearch.plan import plan
 from lamsearch.progress import rules_of
-from lamsearch.records import Answer, Budget, Dossier, FitKey, FoldResult, ScoreTable, StudyMeta, TestScore
+from lamsearch.records import FitKey, FoldResult, ScoreTable
 from lamsearch.store import Store, StudyRow
 
 Positions = Mapping[tuple[int, int], NDArray[np.int64]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamsearch.records import Edge
+from lamsearch.answer import Edge
 
 FURTHER = 10.0
 """A proposed range goes one decade on."""

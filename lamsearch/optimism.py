@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch.records import FitKey, Optimism
+from lamsearch.answer import Optimism
+from lamsearch.records import FitKey
 from lamsearch.smooth import Floats
 
 Positions = Mapping[tuple[int, int], NDArray[np.integer]]

@@ -104,7 +104,7 @@ def plan(table: ScoreTable, rules: Rules, *, closing: bool = False, previous: Pl
     if closing:
         fits = _closing(state, table)
         return Plan(fits=fits, parked=state.parked, propose=None, done=not fits, _state=state)
-    ahead = (*state.pending, *state.later)
+    ahead = dict.fromkeys((*state.pending, *state.later))
     due = tuple(key for key in ahead if cohort.is_due(key, table.scores, rules.n_folds))
     return Plan(fits=due, parked=state.parked, propose=state.propose, done=state.done, _state=state)
 

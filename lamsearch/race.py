@@ -19,8 +19,14 @@ from lamsearch.smooth import Floats, Posterior, noise_of_one_fold, smooth, tally
 Rows = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
-KEEP = (0.5, 0.35, 0.25, 0.25, 0.2)
-"""Share of the cohort kept after fold 1, 2, …; the last one from then on."""
+KEEP = (1 / 6, 1 / 9)
+"""Share of the cohort's λ's that go on after fold 1, and after each later fold (protected ones included)."""
+
+CANDIDATES = (2, 1)
+"""Large λ's kept because they may become lam_1se, after fold 1, and after each later fold."""
+
+SECOND_LOOKS = (0.0, 1 / 20, 0.0)
+"""Share of the cohort's parked λ's that get one more fold after all, after fold 1, after fold 2, and later."""
 
 ROUNDING = 9
 """Decimals of a comparison: sums in another order must not decide."""
@@ -120,18 +126,21 @@ def judge(standing: Standing, fold: int, *, tau: float, floor: float) -> Decisio
     view = look(standing, fold, rivals, floor=floor)
     keep = _protected(standing, view, rivals, fold)
     hope = np.round(view.gap + view.spread, ROUNDING)
-    room = int(np.ceil(KEEP[min(fold, len(KEEP)) - 1] * standing.ours.sum())) - int((keep & standing.ours).sum())
-    for row in np.lexsort((-np.arange(len(hope)), -hope)):
-        if room <= 0 or hope[row] < tau:
-            break
-        if rivals[row] and standing.ours[row] and not keep[row]:
-            keep[row] = True
-            room -= 1
+    by_hope = [int(row) for row in np.lexsort((-np.arange(len(hope)), -hope))]
+    mine = standing.ours & standing.positive
+    room = _share(KEEP, fold, mine) - int((keep & mine).sum())
+    hopeful = [row for row in by_hope if rivals[row] and mine[row] and not keep[row] and hope[row] >= tau]
+    keep[hopeful[: max(room, 0)]] = True
+    need = _need(standing, keep, fold + 1)
+    # One or two bad folds may have parked the best λ: look again at those that still might win.
+    again = [row for row in by_hope if _may_resume(standing, row) and not keep[row] and hope[row] >= 0]
+    again = again[: _share(SECOND_LOOKS, fold, mine)]
+    need[again] = standing.seen[again] + 1
     parked = {}
-    for row in np.flatnonzero(standing.open & standing.ours & ~standing.failed & ~keep):
-        crowded = hope[row] >= tau
-        parked[standing.slots[row]] = _evidence(standing, view, int(row), "no room" if crowded else "cannot win")
-    return Decision(need=_need(standing, keep, fold + 1), parked=parked)
+    for row in np.flatnonzero(standing.open & mine & ~standing.failed & (need <= standing.seen)):
+        reason = "no room" if hope[row] >= tau else "cannot win"
+        parked[standing.slots[row]] = _evidence(standing, view, int(row), reason)
+    return Decision(need=need, parked=parked)
 
 
 def last_look(standing: Standing, *, floor: float) -> Decision:
@@ -185,17 +194,34 @@ def nothing_to_find(standing: Standing, decades: Floats, tolerance: float, floor
 
 
 def _protected(standing: Standing, view: View, rivals: Rows, fold: int) -> Rows:
-    """Rows that no quota may touch: the baseline, both leaders, and two candidates for lam_1se."""
+    """Rows that no quota may touch: the baseline, the leaders, and the largest candidates for lam_1se.
+
+    Leaders: the smoother's and the raw mean's best of the open rows; from fold 2 on also a parked row that the
+    smoother now puts first.
+    """
     candidates = rivals & standing.positive
     raw_best = argmax_largest(view.raw, candidates)
     keep = rivals & ~standing.positive
     keep[[view.best, raw_best]] = True
-    near_smooth = np.round(view.gap + view.spread, ROUNDING) >= -view.sigma * np.sqrt(2.0 / standing.n_folds)
+    near_smooth = np.round(view.gap + view.spread / 2.0, ROUNDING) >= -view.sigma * np.sqrt(2.0 / standing.n_folds)
     near_raw = np.round(view.raw - view.raw[raw_best], ROUNDING) >= -view.sigma * np.sqrt(2.0 / fold)
     large = candidates & (near_smooth | near_raw)
     large[: min(view.best, raw_best)] = False
-    keep[np.flatnonzero(large)[-2:]] = True
+    keep[np.flatnonzero(large)[-CANDIDATES[min(fold, len(CANDIDATES)) - 1] :]] = True
+    anywhere = argmax_largest(view.posterior.mean, np.array([_may_resume(standing, row) for row in range(len(keep))]))
+    if fold > 1 and anywhere >= 0:
+        keep[anywhere] = True
     return keep
+
+
+def _may_resume(standing: Standing, row: int) -> bool:
+    possible = standing.ours[row] and standing.positive[row] and not standing.failed[row]
+    return bool(possible and 0 < standing.seen[row] < standing.n_folds)
+
+
+def _share(shares: tuple[float, ...], fold: int, mine: Rows) -> int:
+    """Number of rows that a share of the cohort stands for after ``fold`` folds."""
+    return int(np.ceil(np.round(shares[min(fold, len(shares)) - 1] * mine.sum(), ROUNDING)))
 
 
 def _evidence(standing: Standing, view: View, row: int, reason: str) -> Parked:

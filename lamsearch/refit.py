@@ -11,9 +11,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from lamsearch import dossier
+from lamsearch.answer import Answer, TestScore
 from lamsearch.config import StudyConfig, identity
 from lamsearch.problem import Member, Problem
-from lamsearch.records import Answer, FoldResult, TestScore
+from lamsearch.records import FoldResult
 from lamsearch.splits import derived_seed
 from lamsearch.store import Store, StudyRow
 from lamsearch.training import Refit, refit

@@ -14,21 +14,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from lamsearch import edges, optimism, pairs
+from lamsearch.answer import Answer, Budget, Interval, Optimism, StudyMeta, TestScore, Verdict
 from lamsearch.curve import Case, curve, grid_of, rows_of
 from lamsearch.errors import NoAnswerYet
-from lamsearch.records import (
-    BASELINE,
-    Answer,
-    Budget,
-    FitKey,
-    Interval,
-    Optimism,
-    Parked,
-    ScoreTable,
-    StudyMeta,
-    TestScore,
-    Verdict,
-)
+from lamsearch.records import BASELINE, FitKey, Parked, ScoreTable
 from lamsearch.rules import Scale
 
 DETECTABLE = 3.1

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from lamsearch.records import BASELINE, Answer, Interval, Parked
+from lamsearch.answer import Answer, Interval
+from lamsearch.records import BASELINE, Parked
 
 MINUS = "\N{MINUS SIGN}"
 CONFIDENCE = "95 %"
@@ -246,5 +247,4 @@ def terminal(answer: Answer) -> str:
     rows = facts(answer)
     width = max(len(label) for label, _ in rows)
     lines = [f"{answer.study}: {headline(answer)}", *(f"  {label:<{width}}  {text}" for label, text in rows)]
-    lines += [f"  note: {edge.message}" for edge in answer.edges]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  note: {edge.message}" for edge in answer.edges)])

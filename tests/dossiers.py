@@ -11,20 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from lamsearch import selection
-from lamsearch.records import (
-    BASELINE,
-    Answer,
-    Budget,
-    Dossier,
-    EpochScore,
-    FitKey,
-    FoldResult,
-    Parked,
-    ScoreTable,
-    SlotRow,
-    StudyMeta,
-    TestScore,
-)
+from lamsearch.answer import Answer, Budget, Dossier, StudyMeta, TestScore
+from lamsearch.records import BASELINE, EpochScore, FitKey, FoldResult, Parked, ScoreTable, SlotRow
 
 M = 52_768
 N_IMAGES = 1_437

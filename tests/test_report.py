@@ -15,7 +15,8 @@ import pytest
 from dossiers import dossier, renamed
 
 from lamsearch import report, wording
-from lamsearch.records import BASELINE, Dossier
+from lamsearch.answer import Dossier
+from lamsearch.records import BASELINE
 from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
 from lamsearch.report.scene import Area, Dot, Line, Scene, Text, standalone_svg
 

@@ -8,7 +8,8 @@ import pytest
 from dossiers import dossier
 
 from lamsearch import wording
-from lamsearch.records import Edge, Interval, Parked
+from lamsearch.answer import Edge, Interval
+from lamsearch.records import Parked
 
 HELPS = dossier().answer
 NOT_SHOWN = dossier(n_lams=17, bump=0.0).answer

@@ -8,7 +8,8 @@ from typing import Any
 from plotly import graph_objects as go
 
 from lamsearch import wording
-from lamsearch.records import BASELINE, Answer, CurvePoint
+from lamsearch.answer import Answer, CurvePoint
+from lamsearch.records import BASELINE
 
 BLUE, ORANGE, GREY = "#0067b1", "#c2500a", "#8a939c"
 

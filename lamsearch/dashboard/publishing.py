@@ -8,9 +8,9 @@ import optuna
 from optuna.storages import BaseStorage
 
 from lamsearch import wording
+from lamsearch.answer import Answer
 from lamsearch.dashboard.storage import open_url
 from lamsearch.errors import UnknownStudy
-from lamsearch.records import Answer
 
 GRAPH_ID = "lamsearch-cv-curve"
 STUDY_ATTR = "lamsearch_study"

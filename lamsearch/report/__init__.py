@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lamsearch.records import Answer, Dossier
+from lamsearch.answer import Answer, Dossier
 from lamsearch.report import course, evidence, figures, page, tables
 from lamsearch.report.averages import by_slot
 from lamsearch.report.scene import Scene, standalone_svg

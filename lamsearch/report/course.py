@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lamsearch import wording
-from lamsearch.records import BASELINE, Answer, CurvePoint, EpochScore
+from lamsearch.answer import Answer, CurvePoint
+from lamsearch.records import BASELINE, EpochScore
 from lamsearch.report import plots
 from lamsearch.report.averages import Averages
 from lamsearch.report.axes import Panel, ValueAxis

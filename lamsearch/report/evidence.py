@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamsearch.records import Answer
+from lamsearch.answer import Answer
 from lamsearch.report import plots
 from lamsearch.report.averages import Averages
 from lamsearch.report.axes import Panel, ValueAxis, padded

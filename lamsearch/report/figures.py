@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from lamsearch import wording
-from lamsearch.records import BASELINE, Answer, CurvePoint
+from lamsearch.answer import Answer, CurvePoint
+from lamsearch.records import BASELINE
 from lamsearch.report.axes import LamAxis, Panel, ValueAxis, padded
 from lamsearch.report.scene import Area, Dot, Ink, Line, Scene, Text, box
 

@@ -9,7 +9,7 @@ from importlib import resources
 
 import lamsearch
 from lamsearch import wording
-from lamsearch.records import Answer, Dossier
+from lamsearch.answer import Answer, Dossier
 from lamsearch.report import protocol, sections
 from lamsearch.report.averages import by_slot
 from lamsearch.report.markup import Markup, el, joined

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from lamsearch import wording
-from lamsearch.records import BASELINE, Answer
+from lamsearch.answer import Answer
+from lamsearch.records import BASELINE
 from lamsearch.report.axes import Panel, ValueAxis, padded
 from lamsearch.report.figures import BEST, NARROW, WIDE, lam_axis
 from lamsearch.report.scene import Dot, Ink, Line, Scene, Text

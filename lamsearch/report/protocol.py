@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lamsearch import wording
-from lamsearch.records import Dossier
+from lamsearch.answer import Dossier
 from lamsearch.report.markup import Markup, el, joined
 
 DATA_LOSS = {

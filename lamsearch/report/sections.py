@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from lamsearch import wording
-from lamsearch.records import BASELINE, Answer, FoldResult
+from lamsearch.answer import Answer
+from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report import course, evidence, figures, tables
 from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el, joined

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from io import StringIO
 
 from lamsearch import wording
-from lamsearch.records import BASELINE, Answer, CurvePoint, FoldResult
+from lamsearch.answer import Answer, CurvePoint
+from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report.averages import Averages
 from lamsearch.report.course import spent
 from lamsearch.report.markup import Markup, el, joined

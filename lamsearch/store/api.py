@@ -50,7 +50,7 @@ class Store(Catalogue):
         """A lease on the first fit that is wanted and that nobody holds."""
         token = uuid.uuid4().hex
         with self._view_lock:
-            view, row = self._view(study_id)
+            view, row = self._warm(study_id)
             n_folds = row.config.search.folds
             body = partial(
                 claims.claim, view=view, worker_id=worker_id, token=token, n_folds=n_folds, service=self.service
@@ -126,7 +126,7 @@ class Store(Catalogue):
         """The lease on the final refit, once the plan is done; None while another worker has it, or if it is done."""
         token = uuid.uuid4().hex
         with self._view_lock:
-            view, _ = self._view(study_id)
+            view, _ = self._warm(study_id)
             while True:
                 found = self.database.write(
                     lambda connection: claims.claim_refit(
@@ -172,7 +172,7 @@ class Store(Catalogue):
         with self._mirror_lock:
             mirror, token = self._optuna(), uuid.uuid4().hex
             with self._view_lock:
-                view, _ = self._view(study_id)
+                view, _ = self._warm(study_id)
                 body = partial(mirror.begin, view=view, worker_id=worker_id, token=token)
                 work = self.database.write(body)
             return work is not None and mirror.run(work, then)

@@ -84,6 +84,13 @@ class Base:
             self._views[study_id] = View(study_id, self._planner(study)), study
         return self._views[study_id]
 
+    def _warm(self, study_id: int) -> tuple[View, StudyRow]:
+        """A picture with a plan. The first one takes seconds at thousands of λ's: not while holding a lock."""
+        view, row = self._view(study_id)
+        if view.is_cold:
+            self._refreshed(study_id).plan(closing=False)
+        return view, row
+
     def _refreshed(self, study_id: int) -> View:
         view, _ = self._view(study_id)
         query = select(tables.studies.c.slots_version).where(tables.studies.c.id == study_id)

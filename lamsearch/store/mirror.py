@@ -159,7 +159,7 @@ class _Pass:
             self._take_stock(companion, 0, missing, found)
         for slot, shown in missing.items():
             if slot not in found and self._held():
-                found[slot] = self._create(companion if slot == BASELINE else main, shown, missing, found)
+                found[slot] = self._create(companion if slot == BASELINE else main, shown, found)
         if not found:
             return {}
         taken = self.database.write(lambda connection: backlog.note_trials(connection, self.study_id, found, self.seen))
@@ -167,19 +167,16 @@ class _Pass:
             self._fail_duplicate(found[slot][1])
         return {slot: trial_id for slot, (_, trial_id) in found.items() if slot not in taken}
 
-    def _create(
-        self, optuna_id: int, shown: Shown, missing: Mapping[int, Shown], found: dict[int, tuple[int, int]]
-    ) -> tuple[int, int]:
+    def _create(self, optuna_id: int, shown: Shown, found: dict[int, tuple[int, int]]) -> tuple[int, int]:
         """(number, id) of a new trial: RUNNING until it is noted, because an ended one could not be taken back."""
         trial_id = self.call(lambda: self.storage.create_new_trial(optuna_id, optuna_study.template(shown)))
         self.mirror.remember(trial_id, replace(shown, state=TrialState.RUNNING))
-        if shown.slot == BASELINE:
-            return self.call(lambda: self.storage.get_trial_number_from_id(trial_id)), trial_id
-        if self._id_of(optuna_id, self.seen) != trial_id:
-            # A try whose acknowledgement was lost has made one more: account for all up to ours.
-            self.seen = self._take_stock(optuna_id, self.seen, {}, found, until=trial_id)
-        self.seen += 1
-        return self.seen - 1, trial_id
+        # A try whose acknowledgement was lost has made one more: account for all up to ours.
+        start = 0 if shown.slot == BASELINE else self.seen
+        number = self._take_stock(optuna_id, start, {}, found, until=trial_id)
+        if shown.slot != BASELINE:
+            self.seen = number + 1
+        return number, trial_id
 
     def _take_stock(
         self,

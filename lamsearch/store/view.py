@@ -69,6 +69,7 @@ class View:
         self._last_result = 0
         self._slots_version = 0
         self._plans: dict[bool, PlanLike] = {}
+        self._latest: PlanLike | None = None
         self._stale = {True, False}
 
     def refresh(self, connection: Connection, slots_version: int) -> None:
@@ -104,9 +105,14 @@ class View:
         """The plan for the present table; worked out again only after a change."""
         if closing in self._stale:
             table = ScoreTable(slots=self.slots, scores=MappingProxyType(self._scores))
-            self._plans[closing] = self._planner(table, closing, self._plans.get(closing))
+            self._latest = self._plans[closing] = self._planner(table, closing, self._latest)
             self._stale.discard(closing)
         return self._plans[closing]
+
+    @property
+    def is_cold(self) -> bool:
+        """True until the first plan, which goes through the whole history of a study."""
+        return self._latest is None
 
     def table(self) -> ScoreTable:
         """A copy that later refreshes do not touch."""
