@@ -86,14 +86,18 @@ def end(connection: Connection, token: str) -> None:
     connection.execute(delete(lease_table).where(lease_table.c.token == token))
 
 
-def note_studies(connection: Connection, study_id: int, ids: tuple[int, int], *, anew: bool) -> None:
-    """Keep the ids of Optuna's studies. ``anew``: the old ones are gone, and with them all trials."""
-    values: dict[str, Any] = {"optuna_study_id": ids[0], "optuna_baseline_id": ids[1]}
-    if anew:
-        values["trials_seen"] = 0
-        gone = {"trial_id": None, "trial_number": None, "told": None, "n_mirrored": 0}
-        connection.execute(update(slots).where(slots.c.study_id == study_id).values(**gone))
+def note_studies(connection: Connection, study_id: int, ids: tuple[int, int]) -> None:
+    """Keep the ids of Optuna's studies."""
+    values = {"optuna_study_id": ids[0], "optuna_baseline_id": ids[1]}
     connection.execute(update(studies).where(studies.c.id == study_id).values(**values))
+
+
+def forget_trials(connection: Connection, study_id: int) -> None:
+    """Optuna's studies are gone, and with them all trials."""
+    gone = {"trial_id": None, "trial_number": None, "told": None, "n_mirrored": 0}
+    connection.execute(update(slots).where(slots.c.study_id == study_id).values(**gone))
+    none = {"optuna_study_id": None, "optuna_baseline_id": None, "trials_seen": 0}
+    connection.execute(update(studies).where(studies.c.id == study_id).values(**none))
 
 
 def note_trials(

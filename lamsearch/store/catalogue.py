@@ -32,6 +32,9 @@ class Catalogue(Base):
             self._optuna().prepare(config.name)
         row = self.database.write(lambda connection: studies.submit(connection, config, facts))
         self._views.pop(row.id, None)  # its configuration may have grown
+        if self._row(row.name).optuna_study_id is None:
+            with self._mirror_lock:
+                self._optuna().introduce(row)
         if row.state == "done" and not self.plan(row.id).done:
             self.set_state(row.name, "open")
             row = self.study(row.name)

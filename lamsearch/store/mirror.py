@@ -51,6 +51,15 @@ class Mirror:
             self._storage = optuna_study.open_storage(self.database, create=True)
         self.database.retrying(lambda: optuna_study.refuse_foreign(self.storage, name))
 
+    def introduce(self, study: StudyRow) -> tuple[int, int]:
+        """Make Optuna's studies, the baseline's too, and note their ids. Repeating it changes nothing."""
+        config, m = study.config, int(study.facts["m"])
+        names = (config.name, config.name + BASELINE_SUFFIX)
+        make = partial(optuna_study.ensure_study, self.storage, config=config, m=m)
+        main, companion = (self.database.retrying(partial(make, name)) for name in names)
+        self.database.write(lambda connection: backlog.note_studies(connection, study.id, (main, companion)))
+        return main, companion
+
     def delete(self, ids: tuple[int | None, ...]) -> None:
         """Delete Optuna's studies."""
         for study_id in ids:
@@ -68,7 +77,7 @@ class Mirror:
         ``then`` is called after a whole pass, while no other process writes Optuna's copy; again if it fails once.
         """
         try:
-            done = _Pass(self, work).run() if work.slots else True
+            done = _Pass(self, work).run() if work.slots or None in work.optuna_ids else True
             if done and then is not None:
                 self.database.retrying(lambda: then(self.storage))
             return done
@@ -133,18 +142,16 @@ class _Pass:
         return len(trials) == len(wanted)
 
     def _studies(self) -> tuple[int, int] | None:
-        """The ids of the study and of the baseline's. None: they had been deleted, and were made anew."""
-        main, companion = known = self.work.optuna_ids
-        if main is not None and companion is not None:
-            if self._exists(main) and self._exists(companion):
-                return main, companion
-            self.mirror.delete(known)
-        config, m = self.work.study.config, int(self.work.study.facts["m"])
-        names = (config.name, config.name + BASELINE_SUFFIX)
-        ids = [self.call(partial(optuna_study.ensure_study, self.storage, name, config, m)) for name in names]
-        pair, anew = (ids[0], ids[1]), known != (None, None)
-        self.database.write(lambda connection: backlog.note_studies(connection, self.study_id, pair, anew=anew))
-        return None if anew else pair
+        """The ids of the study and of the baseline's. None: one had been deleted, and both were made anew."""
+        main, companion = self.work.optuna_ids
+        if main is None or companion is None:
+            return self.mirror.introduce(self.work.study)
+        if self._exists(main) and self._exists(companion):
+            return main, companion
+        self.mirror.delete(self.work.optuna_ids)
+        self.database.write(lambda connection: backlog.forget_trials(connection, self.study_id))
+        self.mirror.introduce(self.work.study)
+        return None
 
     def _exists(self, optuna_id: int) -> bool:
         return self.call(lambda: optuna_study.exists(self.storage, optuna_id))

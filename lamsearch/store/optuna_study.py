@@ -99,7 +99,7 @@ def sign(config: StudyConfig) -> float:
     return 1.0 if config.search.metric == "accuracy" else -1.0
 
 
-def ensure_study(storage: RDBStorage, name: str, config: StudyConfig, m: int) -> int:
+def ensure_study(storage: RDBStorage, name: str, *, config: StudyConfig, m: int) -> int:
     """The id of Optuna's study ``name``; created, with its description, if absent."""
     try:
         study_id = storage.create_new_study([direction(config)], name)

@@ -73,6 +73,12 @@ def test_a_finished_study_as_optuna_sees_it(store: Store, url: str) -> None:
     assert study_there.metric_names == ["validation accuracy"]
 
 
+def test_a_submitted_study_is_there_for_the_dashboard(store: Store, url: str) -> None:
+    store.submit(config(), FACTS)
+    assert optuna.get_all_study_names(parse(url).render_as_string(hide_password=False)) == ["s", "s/baseline"]
+    assert trials(url) == []
+
+
 def test_trials_run_while_they_have_folds_to_come(store: Store, url: str) -> None:
     study = store.submit(config(trials=3), FACTS)
     work(store, study, register(store), fits=4)
@@ -203,7 +209,7 @@ def test_one_mirror_at_a_time_and_a_dead_one_is_followed(
     seen: list[bool] = []
     original = Mirror.run
 
-    def run(self: Mirror, held: object) -> bool:
+    def run(self: Mirror, held: object, then: object = None) -> bool:
         seen.append(other.mirror(study.id))
         return original(self, held)  # type: ignore[arg-type]
 

@@ -74,5 +74,5 @@ def test_eight_processes_mirror_as_one(url: str) -> None:
 
 
 def test_starting_together_again_and_again(sqlite_url: str, new_postgres: Callable[[], str]) -> None:
-    for url in (f"{sqlite_url}1", f"{sqlite_url}2", new_postgres(), new_postgres()):
+    for url in (f"{sqlite_url}1", f"{sqlite_url}2", new_postgres()):
         assert len(swarm(url, 1)) == 6
