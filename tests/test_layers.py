@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,9 @@ def test_no_module_outgrows_its_noun(path: Path) -> None:
 def test_the_map_names_no_module_that_is_gone() -> None:
     here = {noun(path) for path in modules()}
     assert set().union(*LAYERS) - here - {"__main__"} == set()
+
+
+def test_the_wheel_holds_every_package() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert set(project["tool"]["setuptools"]["packages"]) == found | {"lamsearch.studies"}
