@@ -8,72 +8,11 @@ from __future__ import annotations
 
 import math
 
-from lamsearch.answer import Answer, Interval
+from lamsearch.answer import Answer
+from lamsearch.numerals import change, count, duration, lam, level, metric_name, percent, size, span
 from lamsearch.records import BASELINE, Parked
 
-MINUS = "\N{MINUS SIGN}"
 CONFIDENCE = "95 %"
-
-
-def lam(value: float) -> str:
-    """λ or λ/m to three digits: ``0``, ``62.3``, ``1.18e-3``."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else "–"
-    if 1e-2 <= abs(value) < 1e5:
-        digits = max(0, 2 - math.floor(math.log10(abs(value))))
-        return f"{value:,.{digits}f}"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def level(metric: str, score: float | None) -> str:
-    """A score as people read it: accuracy in percent; log loss itself, not its negative."""
-    if score is None or not math.isfinite(score):
-        return "–"
-    return f"{100 * score:.2f} %" if metric == "accuracy" else f"{0 - score:.4f}".replace("-", MINUS)
-
-
-def size(metric: str, score: float | None) -> str:
-    """The size of a difference between scores, without a sign."""
-    if score is None or not math.isfinite(score):
-        return "–"
-    return f"{100 * abs(score):.2f} pp" if metric == "accuracy" else f"{abs(score):.4f}"
-
-
-def change(metric: str, score: float | None) -> str:
-    """A difference of scores with its sign; above zero is better, whatever the metric."""
-    if score is None or not math.isfinite(score):
-        return "–"
-    return ("+" if score >= 0 else MINUS) + size(metric, score)
-
-
-def span(metric: str, interval: Interval) -> str:
-    """``+0.30 to +1.32 pp``: the ends of an interval of differences."""
-    return f"{change(metric, interval.low).removesuffix(' pp')} to {change(metric, interval.high)}"
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A fraction as a percentage."""
-    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
-
-
-def duration(seconds: float) -> str:
-    """``8.4 s``, ``2 min 12 s``, ``3 h 05 min``."""
-    if not math.isfinite(seconds) or seconds < 60:
-        return "–" if not math.isfinite(seconds) else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def metric_name(metric: str) -> str:
-    """``accuracy`` or ``log loss``."""
-    return metric.replace("_", " ")
-
-
-def count(number: int, noun: str) -> str:
-    """``1 fold``, ``3 folds``, ``3 λ's``."""
-    plural = "'s" if noun == "λ" else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def both(answer: Answer, value: float) -> str:
@@ -116,18 +55,20 @@ def measured_range(answer: Answer) -> tuple[float, float]:
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
     low, high = measured_range(answer)
-    text = f"No other λ > 0 measured on all folds does as well ({CONFIDENCE} confidence)."
-    if high > low:
-        precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
-        text = (
-            f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
-            f"({CONFIDENCE} confidence): λ is {precise}."
-        )
-    if zero_in_range(answer):
-        text += " λ = 0 is better still." if answer.verdict == "hurts" else " So does λ = 0."
     others = sum(not low <= value <= high for value in answer.indistinguishable_partial)
+    measured = sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
+    if measured <= 1:
+        text = f"λ = {lam(answer.lam)} alone was measured on all folds."
+    elif high > low:
+        precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
+        text = f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
+        text += f"({CONFIDENCE} confidence){'' if others else f': λ is {precise}'}."
+    else:
+        text = f"No other of the {measured} λ's measured on all folds does as well ({CONFIDENCE} confidence)."
+    if zero_in_range(answer):
+        text += " λ = 0 is better still." if answer.verdict == "hurts" else " λ = 0 does as well."
     if others:
-        text += f" {count(others, 'λ')} outside {'was' if others == 1 else 'were'} dropped too early to be ruled out."
+        text += f" {count(others, 'other λ')} dropped early, as unlikely to do better, may do as well."
     return text
 
 

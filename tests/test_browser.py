@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from lamsearch import dashboard, wording
+from lamsearch import dashboard, numerals, wording
 from lamsearch.dashboard.server import server
 from lamsearch.report import write_report
 
@@ -102,7 +102,7 @@ def test_the_first_screen_of_a_phone_answers_which_lambda_and_how_sure(browser: 
     for selector, text in (
         ("h1", wording.headline(ANSWER)),
         (".lede", wording.how_sure(ANSWER)),
-        (".tiles", wording.lam(ANSWER.lam)),
+        (".tiles", numerals.lam(ANSWER.lam)),
     ):
         element = browser.find_element(By.CSS_SELECTOR, selector)
         assert text in element.text

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from dossiers import dossier, renamed
 
-from lamsearch import report, wording
+from lamsearch import numerals, report, wording
 from lamsearch.answer import Dossier
 from lamsearch.records import BASELINE
 from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
@@ -81,7 +81,7 @@ def test_the_verdict_comes_first_in_words_and_numbers(case: Dossier) -> None:
         for part in (wording.headline(answer), wording.how_sure(answer), "What would change this answer")
     ]
     assert order == sorted(order)
-    assert text.index(wording.lam(answer.lam_over_m)) < text.index("What would change this answer")
+    assert text.index(numerals.lam(answer.lam_over_m)) < text.index("What would change this answer")
 
 
 def test_every_number_of_the_answer_is_the_answers(case: Dossier) -> None:
@@ -240,8 +240,8 @@ def test_the_curve_draws_every_scored_lambda_and_both_lines(case: Dossier) -> No
     scored = [point for point in answer.curve if point.mean is not None]
     assert sorted(tips) == sorted(figures.tip(answer, point) for point in scored)
     labels = " ".join(mark.text for mark in scene.marks if isinstance(mark, Text))
-    assert f"= {wording.lam(answer.lam)}" in labels
-    assert f"= {wording.lam(answer.lam_1se)}" in labels
+    assert f"= {numerals.lam(answer.lam)}" in labels
+    assert f"= {numerals.lam(answer.lam_1se)}" in labels
 
 
 def test_scores_far_below_the_rest_are_triangles_and_do_not_flatten_the_curve() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from dossiers import dossier
 
-from lamsearch import wording
+from lamsearch import numerals, wording
 from lamsearch.answer import Edge, Interval
 from lamsearch.records import Parked
 
@@ -22,28 +22,28 @@ HURTS = dossier(shift=-0.02, bump=0.0, noise=0.002).answer
     [(0.0, "0"), (62.345, "62.3"), (1.1812e-3, "1.18e-3"), (0.01, "0.0100"), (1583.04, "1,583"), (2.5e7, "2.50e7")],
 )
 def test_lambda_has_three_digits(value: float, text: str) -> None:
-    assert wording.lam(value) == text
+    assert numerals.lam(value) == text
 
 
 def test_numbers_that_are_not_known_are_dashes() -> None:
-    assert {wording.lam(float("nan")), wording.level("accuracy", None), wording.percent(None)} == {"–"}
-    assert {wording.change("accuracy", float("inf")), wording.duration(float("nan"))} == {"–"}
+    assert {numerals.lam(float("nan")), numerals.level("accuracy", None), numerals.percent(None)} == {"–"}
+    assert {numerals.change("accuracy", float("inf")), numerals.duration(float("nan"))} == {"–"}
 
 
 def test_accuracies_are_percent_and_their_differences_points() -> None:
-    assert wording.level("accuracy", 0.9512) == "95.12 %"
-    assert wording.change("accuracy", -0.0081) == "−0.81 pp"
-    assert wording.span("accuracy", Interval(mean=0.0, low=-0.003, high=0.0132)) == "−0.30 to +1.32 pp"
+    assert numerals.level("accuracy", 0.9512) == "95.12 %"
+    assert numerals.change("accuracy", -0.0081) == "−0.81 pp"
+    assert numerals.span("accuracy", Interval(mean=0.0, low=-0.003, high=0.0132)) == "−0.30 to +1.32 pp"
 
 
 def test_log_loss_is_shown_as_itself_and_a_gain_is_still_above_zero() -> None:
-    assert wording.level("log_loss", -0.25) == "0.2500"
-    assert wording.change("log_loss", 0.01) == "+0.0100"
+    assert numerals.level("log_loss", -0.25) == "0.2500"
+    assert numerals.change("log_loss", 0.01) == "+0.0100"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.44, "8.4 s"), (132.0, "2 min 12 s"), (11_100.0, "3 h 05 min")])
 def test_durations(seconds: float, text: str) -> None:
-    assert wording.duration(seconds) == text
+    assert numerals.duration(seconds) == text
 
 
 def test_every_verdict_has_its_own_words() -> None:
@@ -53,7 +53,7 @@ def test_every_verdict_has_its_own_words() -> None:
         "not_shown",
         "hurts",
     ]
-    assert wording.headline(HELPS) == f"Regularisation helps. Use λ = {wording.lam(HELPS.lam)}."
+    assert wording.headline(HELPS) == f"Regularisation helps. Use λ = {numerals.lam(HELPS.lam)}."
     assert wording.headline(NOT_SHOWN).startswith("A gain over λ = 0 is not shown.")
     assert wording.headline(NO_MATTER).startswith("λ does not matter here.")
     as_good = replace(NOT_SHOWN, gain=Interval(mean=-0.001, low=-0.02, high=0.018))
@@ -85,20 +85,23 @@ def test_how_sure_speaks_of_fully_measured_lambdas_and_counts_the_others() -> No
     whole = set(HELPS.indistinguishable) - set(HELPS.indistinguishable_partial) - {0.0}
     assert (low, high) == (min(whole), max(whole))
     text = wording.how_sure(HELPS)
-    assert text.startswith(f"Any λ from {wording.lam(low)} to {wording.lam(high)} does as well")
+    assert text.startswith(f"Any λ from {numerals.lam(low)} to {numerals.lam(high)} does as well")
     outside = sum(not low <= lam <= high for lam in HELPS.indistinguishable_partial)
-    assert f"{outside} λ's outside were dropped too early" in text
+    assert f"{outside} other λ's dropped early, as unlikely to do better, may do as well." in text
+    assert "factor of" not in text
 
 
 def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
-    assert "So does λ = 0." in wording.how_sure(NOT_SHOWN)
+    assert "λ = 0 does as well." in wording.how_sure(NOT_SHOWN)
     assert "λ = 0 is better still." in wording.how_sure(HURTS)
     assert "λ = 0" not in wording.how_sure(HELPS)
 
 
 def test_a_lonely_best_is_said_to_be_lonely() -> None:
     alone = replace(HELPS, indistinguishable=(HELPS.lam,), indistinguishable_partial=())
-    assert wording.how_sure(alone).startswith("No other λ > 0")
+    assert wording.how_sure(alone).startswith("No other of the ")
+    first = replace(alone, curve=tuple(point for point in HELPS.curve if point.lam in (0.0, HELPS.lam)))
+    assert "alone was measured on all folds" in wording.how_sure(first)
 
 
 def test_edges_come_with_the_proposed_range() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from lamsearch import wording
+from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 
@@ -41,7 +41,7 @@ def figure(answer: Answer) -> go.Figure:
         },
         xaxis2={"domain": [0, 0.07], "anchor": "y", "tickvals": [0], "range": [-1, 1]},
         yaxis={
-            "title": {"text": f"validation {wording.metric_name(answer.metric)}"},
+            "title": {"text": f"validation {numerals.metric_name(answer.metric)}"},
             "tickformat": _format(answer),
             "anchor": "x2",
         },
@@ -60,7 +60,7 @@ def _rule(target: go.Figure, lam: float, name: str, line: dict[str, str], *, rig
         x=math.log10(lam),
         y=1,
         yref="paper",
-        text=f"{name} = {wording.lam(lam)}",
+        text=f"{name} = {numerals.lam(lam)}",
         font={"color": line["color"]},
         showarrow=False,
         xanchor="left" if right else "right",
@@ -77,7 +77,7 @@ def _trace(answer: Answer, name: str, symbol: str, opacity: float, points: list[
         for point in points
     ]
     up, down = [bar[0] for bar in bars], [bar[1] for bar in bars]
-    folds = (wording.count(point.n_cells, "fold") for point in points)
+    folds = (numerals.count(point.n_cells, "fold") for point in points)
     return {
         "name": name,
         "x": [point.lam for point in points],
@@ -94,7 +94,7 @@ def _trace(answer: Answer, name: str, symbol: str, opacity: float, points: list[
         "mode": "markers",
         "opacity": opacity,
         "marker": {"symbol": symbol, "size": 8, "color": [BLUE if point.in_range else GREY for point in points]},
-        "text": [f"λ = {wording.lam(point.lam)}, {fold}" for point, fold in zip(points, folds, strict=True)],
+        "text": [f"λ = {numerals.lam(point.lam)}, {fold}" for point, fold in zip(points, folds, strict=True)],
         "xaxis": "x2" if name == "λ = 0" else "x",
     }
 

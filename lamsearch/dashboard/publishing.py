@@ -7,7 +7,7 @@ import warnings
 import optuna
 from optuna.storages import BaseStorage
 
-from lamsearch import wording
+from lamsearch import numerals, wording
 from lamsearch.answer import Answer
 from lamsearch.dashboard.storage import open_url
 from lamsearch.errors import UnknownStudy
@@ -34,7 +34,7 @@ def publish(storage: BaseStorage | str, study_name: str, answer: Answer) -> None
             study.set_user_attr(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([f"validation {wording.metric_name(answer.metric)}"])
+        study.set_metric_names([f"validation {numerals.metric_name(answer.metric)}"])
     body = note(answer)
     if get_note(study) != body:  # a new version would discard what somebody is typing
         save_note(study, body)

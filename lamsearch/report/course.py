@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lamsearch import wording
+from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, EpochScore
 from lamsearch.report import plots
@@ -49,10 +49,10 @@ def telling(answer: Answer) -> list[tuple[int, str]]:
     """(slot, name) of the λ's whose learning curves tell most: 0, λ̂, lam_1se and the largest."""
     one_se = next((p.slot for p in answer.curve if p.lam == answer.lam_1se), answer.slot)
     largest = max((p for p in answer.curve if p.n_cells), key=lambda p: p.lam, default=None)
-    found = {BASELINE: "λ = 0", answer.slot: f"{BEST} = {wording.lam(answer.lam)}"}
-    found.setdefault(one_se, f"{ONE_SE} = {wording.lam(answer.lam_1se)}")
+    found = {BASELINE: "λ = 0", answer.slot: f"{BEST} = {numerals.lam(answer.lam)}"}
+    found.setdefault(one_se, f"{ONE_SE} = {numerals.lam(answer.lam_1se)}")
     if largest is not None:
-        found.setdefault(largest.slot, f"λ = {wording.lam(largest.lam)}")
+        found.setdefault(largest.slot, f"λ = {numerals.lam(largest.lam)}")
     return list(found.items())
 
 
@@ -100,7 +100,7 @@ def budget(answer: Answer, *, wide: bool = True) -> Scene:
     for point in answer.curve:
         x, ink = axis(point.lam), _status_ink(point)
         full, done = value(answer.n_folds), value(point.n_cells)
-        said = f"λ = {wording.lam(point.lam)}: {spent(answer, point)}"
+        said = f"λ = {numerals.lam(point.lam)}: {spent(answer, point)}"
         scene.add(
             Area(points=box(x - half, full, 2 * half, panel.bottom - full), ink="rule", opacity=0.6, tip=said),
             Area(points=box(x - half, done, 2 * half, panel.bottom - done), ink=ink, tip=said),
@@ -126,5 +126,5 @@ def spent(answer: Answer, point: CurvePoint) -> str:
         return f"failed: {point.failed}"
     if point.parked is not None and point.status == "pruned":
         rival = next((p for p in answer.curve if p.slot == point.parked.rival), None)
-        return wording.parked(answer.metric, point.parked, f"λ = {wording.lam(rival.lam)}" if rival else "the best")
-    return f"{point.status} ({wording.count(point.n_cells, 'fold')})"
+        return wording.parked(answer.metric, point.parked, f"λ = {numerals.lam(rival.lam)}" if rival else "the best")
+    return f"{point.status} ({numerals.count(point.n_cells, 'fold')})"

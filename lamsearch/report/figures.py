@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lamsearch import wording
+from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 from lamsearch.report.axes import LamAxis, Panel, ValueAxis, padded
@@ -22,7 +22,7 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
     """Mean score by λ with paired error bars, λ = 0 beyond an axis break, E shaded, λ̂ and lam_1se as lines."""
     scene = Scene(
         name="curve",
-        title=f"{wording.metric_name(answer.metric)} in cross-validation by λ",
+        title=f"{numerals.metric_name(answer.metric)} in cross-validation by λ",
         description=describe_curve(answer),
         width=WIDE if wide else NARROW,
         height=440 if wide else 370,
@@ -74,9 +74,9 @@ def lam_axis(answer: Answer, panel: Panel) -> LamAxis:
 def describe_curve(answer: Answer) -> str:
     """The curve in words, for readers who do not see it."""
     text = (
-        f"{wording.headline(answer)} At λ = {wording.lam(answer.lam)} the score is "
-        f"{wording.level(answer.metric, answer.cv.mean)}. {wording.how_sure(answer)} "
-        f"Largest λ within one standard error: {wording.lam(answer.lam_1se)}."
+        f"{wording.headline(answer)} At λ = {numerals.lam(answer.lam)} the score is "
+        f"{numerals.level(answer.metric, answer.cv.mean)}. {wording.how_sure(answer)} "
+        f"Largest λ within one standard error: {numerals.lam(answer.lam_1se)}."
     )
     return text if answer.gain is None else f"{text} Gain over λ = 0: {wording.gain(answer)}."
 
@@ -84,15 +84,15 @@ def describe_curve(answer: Answer) -> str:
 def tip(answer: Answer, point: CurvePoint) -> str:
     """One point in words."""
     parts = [
-        f"λ = {wording.lam(point.lam)}",
-        f"λ/m = {wording.lam(point.lam_over_m)}",
-        wording.level(answer.metric, point.mean),
+        f"λ = {numerals.lam(point.lam)}",
+        f"λ/m = {numerals.lam(point.lam_over_m)}",
+        numerals.level(answer.metric, point.mean),
     ]
     if point.slot == answer.slot:
         parts.append("chosen")
     elif point.difference is not None:
-        parts.append(f"{wording.change(answer.metric, point.difference)} against the chosen λ")
-    folds = wording.count(point.n_cells, "fold")
+        parts.append(f"{numerals.change(answer.metric, point.difference)} against the chosen λ")
+    folds = numerals.count(point.n_cells, "fold")
     return ", ".join([*parts, f"dropped after {folds}" if point.status == "pruned" else folds])
 
 
@@ -132,12 +132,12 @@ def _shade_range(scene: Scene, answer: Answer, axis: LamAxis) -> None:
 def _rules(scene: Scene, answer: Answer, axis: LamAxis) -> None:
     """λ̂ and lam_1se with labels above the plot: λ̂'s to the left, lam_1se's to the right, each where it has room."""
     if answer.lam_1se == answer.lam:
-        _rule(scene, axis, answer.lam, f"{BEST} = {ONE_SE} = {wording.lam(answer.lam)}", row=1, right=True)
+        _rule(scene, axis, answer.lam, f"{BEST} = {ONE_SE} = {numerals.lam(answer.lam)}", row=1, right=True)
         return
-    label = f"{ONE_SE} = {wording.lam(answer.lam_1se)}"
+    label = f"{ONE_SE} = {numerals.lam(answer.lam_1se)}"
     fits = axis(answer.lam_1se) + _length(label) < axis.panel.right
     _rule(scene, axis, answer.lam_1se, label, row=1 if fits else 0, right=fits, ink="c2", dash=(6, 4))
-    _rule(scene, axis, answer.lam, f"{BEST} = {wording.lam(answer.lam)}", row=0 if fits else 1, right=False)
+    _rule(scene, axis, answer.lam, f"{BEST} = {numerals.lam(answer.lam)}", row=0 if fits else 1, right=False)
 
 
 def _rule(
@@ -190,7 +190,7 @@ def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value
 
 
 def _tick(metric: str, score: float) -> str:
-    return f"{100 * score:.4g} %" if metric == "accuracy" else f"{0 - score:.4g}".replace("-", wording.MINUS)
+    return f"{100 * score:.4g} %" if metric == "accuracy" else f"{0 - score:.4g}".replace("-", numerals.MINUS)
 
 
 def _axis_name(metric: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from lamsearch import wording
+from lamsearch import numerals
 from lamsearch.answer import Answer
 from lamsearch.records import BASELINE
 from lamsearch.report.axes import Panel, ValueAxis, padded
@@ -57,7 +57,7 @@ def plot(
             target.add(Line(points=line, ink=ink, width=1.75))
         for point in points:
             value = values[point.slot]
-            said = f"{name} at λ = {wording.lam(point.lam)}: {write(value)}".strip()
+            said = f"{name} at λ = {numerals.lam(point.lam)}: {write(value)}".strip()
             radius = 2.8 if point.status == "complete" else 1.8
             target.add(Dot(x=lams(point.lam), y=axis(value), radius=radius, ink=ink, tip=said))
         if line:
@@ -78,7 +78,7 @@ def _names(target: Scene, panel: Panel, ends: list[tuple[float, str, Ink]]) -> N
 def ends_in_words(answer: Answer, series: Mapping[str, Values], write: Write) -> str:
     """Each series at λ = 0, at λ̂ and at the largest λ: the text alternative of a plot."""
     largest = max(answer.curve, key=lambda point: point.lam)
-    stops = [(BASELINE, "λ = 0"), (answer.slot, "the chosen λ"), (largest.slot, f"λ = {wording.lam(largest.lam)}")]
+    stops = [(BASELINE, "λ = 0"), (answer.slot, "the chosen λ"), (largest.slot, f"λ = {numerals.lam(largest.lam)}")]
     sentences = []
     for name, values in series.items():
         said = [f"{write(values[slot])} at {where}" for slot, where in stops if slot in values]
@@ -93,4 +93,4 @@ def percents(value: float) -> str:
 
 def plain(value: float) -> str:
     """A number, four digits."""
-    return f"{value:.4g}".replace("-", wording.MINUS)
+    return f"{value:.4g}".replace("-", numerals.MINUS)

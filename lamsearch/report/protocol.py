@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamsearch import wording
+from lamsearch import numerals
 from lamsearch.answer import Dossier
 from lamsearch.report.markup import Markup, el, joined
 
@@ -87,7 +87,7 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     if isinstance(value, float):
-        return wording.lam(value) if 0 < abs(value) < 0.01 else f"{value:g}"
+        return numerals.lam(value) if 0 < abs(value) < 0.01 else f"{value:g}"
     return str(value)
 
 

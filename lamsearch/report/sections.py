@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from lamsearch import wording
+from lamsearch import numerals, wording
 from lamsearch.answer import Answer
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report import course, evidence, figures, tables
@@ -23,7 +23,7 @@ def figure(draw: Callable[..., Scene], *inputs: object, caption: Markup | str) -
 
 def verdict(answer: Answer) -> Markup:
     """Which λ, and how sure: headline, four numbers, and the curve."""
-    metric = wording.metric_name(answer.metric)
+    metric = numerals.metric_name(answer.metric)
     caption = joined(
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. ",
         f"A bar is the paired 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
@@ -47,27 +47,27 @@ def _unbroken(text: str) -> str:
 
 
 def _tiles(answer: Answer) -> Markup:
-    low, high = map(wording.lam, wording.measured_range(answer))
+    low, high = map(numerals.lam, wording.measured_range(answer))
     gain = answer.gain
     score = answer.test
     rows = (
         (
             "Best λ > 0" if answer.verdict == "hurts" else "λ",
-            wording.lam(answer.lam),
-            f"λ/m = {wording.lam(answer.lam_over_m)}",
+            numerals.lam(answer.lam),
+            f"λ/m = {numerals.lam(answer.lam_over_m)}",
         ),
         ("As good (95 %)", low if low == high else f"{low} – {high}", _zero(answer)),
         (
             "Gain over λ = 0",
-            "unknown" if gain is None else wording.change(answer.metric, gain.mean),
-            "λ = 0 has no score yet" if gain is None else wording.span(answer.metric, gain),
+            "unknown" if gain is None else numerals.change(answer.metric, gain.mean),
+            "λ = 0 has no score yet" if gain is None else numerals.span(answer.metric, gain),
         ),
         (
             "Test accuracy",
-            "not yet" if score is None else wording.percent(score.accuracy, 2),
+            "not yet" if score is None else numerals.percent(score.accuracy, 2),
             "once the search is over"
             if score is None
-            else f"{wording.percent(score.low, 2).removesuffix(' %')} to {wording.percent(score.high, 2)}",
+            else f"{numerals.percent(score.low, 2).removesuffix(' %')} to {numerals.percent(score.high, 2)}",
         ),
     )
     return el(
@@ -118,20 +118,21 @@ def _numbers(answer: Answer) -> Iterable[tuple[str, str, str]]:
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
     partial = set(answer.indistinguishable_partial)
-    whole = ", ".join(wording.lam(lam) for lam in answer.indistinguishable if lam not in partial)
+    whole = ", ".join(numerals.lam(lam) for lam in answer.indistinguishable if lam not in partial)
     yield "Cannot be told from the best", whole, _partial(answer)
     yield "Gain over λ = 0", wording.gain(answer), ""
-    cv = f"95 % interval of the level {wording.level(metric, answer.cv.low)} to {wording.level(metric, answer.cv.high)}"
-    best = f"{wording.level(metric, answer.cv.mean)} ± {wording.size(metric, answer.cv_sem)} (sem)"
-    yield f"CV {wording.metric_name(metric)} of the best", best, f"{cv}; optimistic: the best of many"
+    low, high = numerals.level(metric, answer.cv.low), numerals.level(metric, answer.cv.high)
+    cv = f"95 % interval of the level {low} to {high}"
+    best = f"{numerals.level(metric, answer.cv.mean)} ± {numerals.size(metric, answer.cv_sem)} (sem)"
+    yield f"CV {numerals.metric_name(metric)} of the best", best, f"{cv}; optimistic: the best of many"
     if (fixed := answer.corrected) is not None:
         ends = ""
         if fixed.low is not None and fixed.high is not None:
-            ends = f" ({wording.level(metric, fixed.low)} to {wording.level(metric, fixed.high)})"
+            ends = f" ({numerals.level(metric, fixed.low)} to {numerals.level(metric, fixed.high)})"
         how = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani, conservative"}.get(
             fixed.method, fixed.method
         )
-        yield "… corrected for choosing", f"{wording.level(metric, fixed.mean)}{ends}", f"{how}: {fixed.rule}"
+        yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", f"{how}: {fixed.rule}"
     yield (
         "Test",
         wording.test(answer),
@@ -140,11 +141,11 @@ def _numbers(answer: Answer) -> Iterable[tuple[str, str, str]]:
     yield "Folds", _folds(answer), ""
     yield "Paired against unpaired", _ratio(answer), "what sharing folds, seeds and batches between λ's saves"
     if answer.other_metric_lam is not None:
-        yield f"By {wording.metric_name(answer.other_metric)}", wording.both(answer, answer.other_metric_lam), ""
+        yield f"By {numerals.metric_name(answer.other_metric)}", wording.both(answer, answer.other_metric_lam), ""
 
 
 def _partial(answer: Answer) -> str:
-    partial = ", ".join(map(wording.lam, answer.indistinguishable_partial))
+    partial = ", ".join(map(numerals.lam, answer.indistinguishable_partial))
     return f"dropped too early to be ruled out: {partial}" if partial else ""
 
 
@@ -154,7 +155,7 @@ def _folds(answer: Answer) -> str:
 
 
 def _ratio(answer: Answer) -> str:
-    paired, unpaired = (wording.size(answer.metric, sd) for sd in (answer.paired_sd, answer.unpaired_sd))
+    paired, unpaired = (numerals.size(answer.metric, sd) for sd in (answer.paired_sd, answer.unpaired_sd))
     ratio = f"; variance ratio {answer.variance_ratio:.1f}" if answer.variance_ratio is not None else ""
     return f"standard deviation of a difference {paired} paired, {unpaired} unpaired{ratio}"
 
@@ -163,7 +164,7 @@ def effects(answer: Answer, averages: Mapping[int, Averages], *, label_noise: fl
     """What λ does to the network. ``label_noise``: share of wrong training labels, which no score can reach."""
     gap = "The gap between the two lines is the overfitting. Small marks were dropped early."
     if label_noise:
-        share = wording.percent(label_noise, 0)
+        share = numerals.percent(label_noise, 0)
         gap += f" {share} of the training labels are wrong on purpose, so the training line may lie below the other."
     size = "L2 shrinks all weights, L1 empties most of them. Mean over the folds measured."
     epochs = "Mean over the folds measured; same scale in every panel."
@@ -188,7 +189,9 @@ def _vanishing(answer: Answer, averages: Mapping[int, Averages]) -> str:
         return "Norm of each layer's weight gradient, mean over the last epoch's steps and the folds measured."
     moves = {name: (norm, best.grad_norms.get(name, 0.0)) for name, norm in base.grad_norms.items()}
     shrunk = [name for name, (before, after) in moves.items() if after < before / 10]
-    said = ", ".join(f"{name} {wording.lam(before)} → {wording.lam(after)}" for name, (before, after) in moves.items())
+    said = ", ".join(
+        f"{name} {numerals.lam(before)} → {numerals.lam(after)}" for name, (before, after) in moves.items()
+    )
     verdict = f"Yes, in {', '.join(shrunk)}" if shrunk else "Not at the chosen λ"
     return f"{verdict}. Mean norm of the weight gradient in the last epoch, from λ = 0 to the chosen λ: {said}."
 
@@ -197,16 +200,16 @@ def budget(answer: Answer) -> Markup:
     """Where the fold fits went."""
     spent = answer.budget
     repeats = spent.fold_fits_executed - spent.fold_fits
-    again = f" {wording.count(repeats, 'fold fit')} ran twice after a fault." if repeats > 0 else ""
+    again = f" {numerals.count(repeats, 'fold fit')} ran twice after a fault." if repeats > 0 else ""
     caption = (
         "Blue: measured on all folds. Grey: dropped early; why, and behind which λ, stands in the next table. "
-        f"Pale: what the full cost would have added. Training took {wording.duration(spent.fit_seconds)} in all.{again}"
+        f"Pale: what the full cost would have added. Training took {numerals.duration(spent.fit_seconds)}.{again}"
     )
     text = wording.cost(answer)
     dropped = [point.parked for point in answer.curve if point.parked is not None and point.status == "pruned"]
     when = sorted(Counter(parked.after for parked in dropped).items())
     why = Counter(parked.reason for parked in dropped).most_common()
-    said = [f"Dropped after {wording.count(after, 'fold')}: {number}." for after, number in when]
+    said = [f"Dropped after {numerals.count(after, 'fold')}: {number}." for after, number in when]
     said += [f"Why: {'; '.join(f'{reason} ({number})' for reason, number in why)}."] if why else []
     return el(
         "section",

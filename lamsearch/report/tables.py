@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
-from lamsearch import wording
+from lamsearch import numerals
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report.averages import Averages
@@ -40,22 +40,22 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
     accuracy = metric == "accuracy"
     bounds = "–"
     if not chosen and point.difference_low is not None and point.difference_high is not None:
-        low, high = (wording.change(metric, end) for end in (point.difference_low, point.difference_high))
+        low, high = (numerals.change(metric, end) for end in (point.difference_low, point.difference_high))
         bounds = f"{low.removesuffix(' pp')} to {high}"
     training = None if row is None else (row.train_acc if accuracy else -row.train_loss)
     marks = [label for label, lam in (("chosen", answer.lam), ("within 1 SE", answer.lam_1se)) if lam == point.lam]
     cells = (
-        _cell(wording.lam(point.lam), point.lam, head=True, marks=marks if point.slot != BASELINE else []),
-        _cell(wording.lam(point.lam_over_m), point.lam_over_m),
+        _cell(numerals.lam(point.lam), point.lam, head=True, marks=marks if point.slot != BASELINE else []),
+        _cell(numerals.lam(point.lam_over_m), point.lam_over_m),
         _cell(str(point.n_cells), point.n_cells),
-        _cell(wording.level(metric, point.mean), point.mean),
-        _cell("–" if chosen else wording.change(metric, point.difference), point.difference),
+        _cell(numerals.level(metric, point.mean), point.mean),
+        _cell("–" if chosen else numerals.change(metric, point.difference), point.difference),
         _cell(bounds, point.difference_high),
         _cell("yes" if point.in_range else "no", point.in_range),
-        _cell(wording.level(metric, training), training),
+        _cell(numerals.level(metric, training), training),
         _cell("–" if row is None else f"{row.weight_norm:.2f}", None if row is None else row.weight_norm),
-        _cell("–" if row is None else wording.percent(row.near_zero), None if row is None else row.near_zero),
-        _cell("–" if row is None else wording.duration(row.seconds), None if row is None else row.seconds),
+        _cell("–" if row is None else numerals.percent(row.near_zero), None if row is None else row.near_zero),
+        _cell("–" if row is None else numerals.duration(row.seconds), None if row is None else row.seconds),
         el("td", _fate(answer, point, row), class_="words"),
     )
     faded = "faded" if point.status != "complete" else None
@@ -71,9 +71,9 @@ def _cell(text: str, value: float | None, *, head: bool = False, marks: Iterable
 def _fate(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
     """What became of a λ, with a link to the λ that it lost to."""
     said = spent(answer, point)
-    collapsed = f"; collapsed on {wording.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
+    collapsed = f"; collapsed on {numerals.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
     rival = next((p for p in answer.curve if point.parked is not None and p.slot == point.parked.rival), None)
-    name = f"λ = {wording.lam(rival.lam)}" if rival is not None else ""
+    name = f"λ = {numerals.lam(rival.lam)}" if rival is not None else ""
     before, found, after = said.partition(name) if name else (said, "", "")
     if rival is None or not found:
         return joined(said, collapsed)
@@ -90,9 +90,9 @@ def folds(answer: Answer, results: Iterable[FoldResult]) -> Markup:
     rows = []
     for point in sorted(answer.curve, key=lambda point: point.lam):
         found = [table.get((point.slot, *cell)) for cell in cells]
-        scores = [_cell("" if score is None else wording.level(answer.metric, score), score) for score in found]
-        rows.append(el("tr", _cell(wording.lam(point.lam), point.lam, head=True), *scores))
-    caption = el("caption", f"{wording.metric_name(answer.metric).capitalize()} on each fold; empty: not measured.")
+        scores = [_cell("" if score is None else numerals.level(answer.metric, score), score) for score in found]
+        rows.append(el("tr", _cell(numerals.lam(point.lam), point.lam, head=True), *scores))
+    caption = el("caption", f"{numerals.metric_name(answer.metric).capitalize()} on each fold; empty: not measured.")
     body = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")
     return el("div", body, class_="scroll", tabindex="0", role="region", aria_label="Score of every fold fit")
 
