@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -45,12 +46,11 @@ def decide(
     """The answer from the results in the database. Raises NoAnswerYet."""
     results = store.results(study.id) if results is None else results
     table, rules = store.table(study.id), rules_of(study)
-    closing = study.state == "closing"
-    parked = plan(table, rules, closing=closing).parked
+    now = plan(table, rules)
     metric = study.config.search.metric
-    return selection.select(
+    answer = selection.select(
         table,
-        parked=parked,
+        parked=now.parked,
         meta=StudyMeta(
             study=study.name,
             metric=metric,
@@ -68,6 +68,10 @@ def decide(
         test=test,
         final=final,
     )
+    if final and not now.done:
+        note = "Time was up before the search was over; the same command without --time goes on from here."
+        answer = dataclasses.replace(answer, notes=(*answer.notes, note))
+    return answer
 
 
 def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:

@@ -16,7 +16,7 @@ import torch
 
 from lamsearch import dossier, lockstep, preparation, refit
 from lamsearch.answer import to_json
-from lamsearch.errors import InputError, LamsearchError, UnknownStudy
+from lamsearch.errors import InputError, LamsearchError, NoAnswerYet, UnknownStudy
 from lamsearch.executor import Executor, choose, devices, name_of, place
 from lamsearch.heart import Heart, beating
 from lamsearch.problem import Interrupted, Member, Problem
@@ -151,6 +151,11 @@ class Worker:
             # Told to stop, or the lease was lost to another worker, who does this fit now.
             for claim in claims:
                 self.store.release(claim)
+        except NoAnswerYet as error:
+            # All λ's failed, or time was up before the first of them was measured.
+            for claim in claims:
+                self.store.release(claim)
+            self.store.set_state(study.name, "stopped" if study.state == "closing" else "failed", str(error))
         except LamsearchError:
             raise  # the storage is away, or full: not the fault of this fit
         except Exception as error:

@@ -238,3 +238,40 @@ def test_the_command_of_a_dossier_repeats_the_study(tmp_path: Path) -> None:
         assert f"--set {pair}" in case.command
     assert case.answer.test is not None
     assert case.versions["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_a_study_ended_by_time_says_so_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = opened(tmp_path, study_config(search={"trials": 9}))
+    stop, record = Stop(), Store.record
+
+    def counted(self: Store, *claim_and_results: object) -> bool:
+        done = record(self, *claim_and_results)  # type: ignore[arg-type]
+        if len(self.results(1)) == 4:
+            stop.set()
+        return done
+
+    monkeypatch.setattr(Store, "record", counted)
+    serve(store, stop)
+    monkeypatch.undo()
+    store.set_state("small", "closing")
+    serve(store)
+    early = dossier.current_answer(store, store.study("small"))
+    assert early is not None
+    assert early.status == "final"
+    assert any("Time was up" in note for note in early.notes)
+    assert early.gain is not None
+    store.set_state("small", "open")
+    serve(store)
+    late = dossier.current_answer(store, store.study("small"))
+    assert late is not None
+    assert not any("Time was up" in note for note in late.notes)
+    assert late.budget.fold_fits > early.budget.fold_fits
+
+
+def test_time_that_is_up_before_the_first_fit_ends_without_an_answer(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path, study_config())
+    store.set_state("small", "closing")
+    code, _ = serve(store)
+    row = store.study("small")
+    assert (code, row.state) == (0, "stopped")
+    assert "no score of any λ" in row.reason
