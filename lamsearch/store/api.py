@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -47,7 +48,13 @@ class Store(Catalogue):
             return []
 
     def claim(self, study_id: int, worker_id: int) -> Claim | Wait | Done:
-        """A lease on the first fit that is wanted and that nobody holds."""
+        """A lease on the first fit that is wanted and that nobody holds. A study that was deleted has stopped."""
+        try:
+            return self._claim(study_id, worker_id)
+        except UnknownStudy:
+            return Done(state="stopped")
+
+    def _claim(self, study_id: int, worker_id: int) -> Claim | Wait | Done:
         token = uuid.uuid4().hex
         with self._view_lock:
             view, row = self._warm(study_id)
@@ -125,17 +132,14 @@ class Store(Catalogue):
     def claim_refit(self, study_id: int, worker_id: int) -> Claim | None:
         """The lease on the final refit, once the plan is done; None while another worker has it, or if it is done."""
         token = uuid.uuid4().hex
-        with self._view_lock:
+        with self._view_lock, contextlib.suppress(UnknownStudy):
             view, _ = self._warm(study_id)
-            while True:
-                found = self.database.write(
-                    lambda connection: claims.claim_refit(
-                        connection, view, worker_id=worker_id, token=token, service=self.service
-                    )
-                )
-                if not isinstance(found, claims.Again):
-                    kept = self._keep(found)
-                    return kept if isinstance(kept, Claim) else None
+            body = partial(claims.claim_refit, view=view, worker_id=worker_id, token=token, service=self.service)
+            while isinstance(found := self.database.write(body), claims.Again):
+                pass
+            self._keep(found)
+            return found if isinstance(found, Claim) else None
+        return None
 
     def store_answer(self, study_id: int, answer: Mapping[str, Any], claim: Claim | None = None) -> bool:
         """Keep the answer; the study is done. False if the claim was lost, or the study has grown meanwhile."""
@@ -169,21 +173,21 @@ class Store(Catalogue):
 
         ``then(storage)`` may write more of Optuna's copy, such as the verdict for the dashboard: one process at a time.
         """
-        with self._mirror_lock:
+        with self._mirror_lock, contextlib.suppress(UnknownStudy):
             mirror, token = self._optuna(), uuid.uuid4().hex
             with self._view_lock:
                 view, _ = self._warm(study_id)
                 body = partial(mirror.begin, view=view, worker_id=worker_id, token=token)
                 work = self.database.write(body)
             return work is not None and mirror.run(work, then)
+        return True  # deleted: nothing to show
 
     def judge(self, claim: Claim, epoch: int, mean: float) -> str | None:
         """Report the mean score over the folds after ``epoch`` (from 1) to Optuna; its pruner's reason to stop, if any.
 
         The baseline is never pruned.
         """
-        slot = claim.keys[0].slot
-        if slot == BASELINE:
+        if claim.keys[0].slot == BASELINE:
             return None
         with self._view_lock:
             _, row = self._view(claim.study_id)

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from lamsearch.config import ServiceConfig
+from lamsearch.errors import UnknownStudy
 from lamsearch.records import FitKey, FoldResult
 from lamsearch.rules import WHOLE
 from lamsearch.store import leases
 from lamsearch.store.rows import Claim, Done, Wait, result_values
-from lamsearch.store.studies import lock, set_state, touch_slots
+from lamsearch.store.studies import lock, names, set_state, touch_slots
 from lamsearch.store.tables import fold_results, now, slots, studies
 from lamsearch.store.tables import leases as lease_table
 from lamsearch.store.view import PlanLike, View
@@ -160,9 +161,12 @@ def store_answer(connection: Connection, study_id: int, answer: Mapping[str, Any
 
 
 def trial_id(connection: Connection, given: Claim) -> int | None:
-    """Optuna's trial of a claimed λ, once the mirror has made it."""
+    """Optuna's trial of a claimed λ, once the mirror has made it. Raises UnknownStudy for a deleted study."""
     where = (slots.c.study_id == given.study_id, slots.c.slot == given.keys[0].slot)
-    found: int | None = connection.scalar(select(slots.c.trial_id).where(*where))
+    row = connection.execute(select(slots.c.trial_id).where(*where)).one_or_none()
+    if row is None:
+        raise UnknownStudy(f"number {given.study_id}", names(connection))
+    found: int | None = row.trial_id
     return found
 
 

@@ -296,7 +296,7 @@ def test_looks_at_the_test_set_are_counted_once_each(store: Store) -> None:
     assert len(store.looks(study.id)) == 2
 
 
-def test_a_claim_on_a_deleted_study_is_superseded(store: Store) -> None:
+def test_a_claim_on_a_deleted_study_is_superseded(store: Store, url: str) -> None:
     study = store.submit(config(), FACTS)
     worker = register(store)
     claim = claimed(store, study, worker)
@@ -305,3 +305,7 @@ def test_a_claim_on_a_deleted_study_is_superseded(store: Store) -> None:
     assert not store.record(claim, result(claim))
     store.crashed(claim, "boom")
     store.release(claim)
+    for process in (store, Store(url, service=service())):
+        assert process.claim(study.id, worker) == Done(state="stopped")
+        assert process.claim_refit(study.id, worker) is None
+        assert process.mirror(study.id, worker)
