@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from lamsearch.cli.options import AsJson, Device, Storage, StudyFile, StudyName, open_store, pick_study, storage_url
-from lamsearch.errors import InputError, LamsearchError
+from lamsearch.cli.options import (
+    AsJson,
+    Device,
+    Set,
+    Storage,
+    StudyFile,
+    StudyName,
+    open_store,
+    parse_set,
+    pick_study,
+    storage_url,
+)
+from lamsearch.errors import LamsearchError
 
 Named = Annotated[str, typer.Argument(metavar="STUDY", help="Name in the database.")]
 
@@ -95,12 +107,15 @@ def bench(
     study: StudyFile = "digits",
     *,
     device: Device = "auto",
+    set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Time the trainers on this machine for a study's images: ms per step, models per second, share of the peak."""
-    from lamsearch import bench as measure
+    from lamsearch import study_files
+    from lamsearch.bench import bench as measure
 
-    raise InputError(f"{measure}{study}{device}{as_json}")
+    found = measure(study_files.load(study, parse_set(set_)), device)
+    typer.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.lines()))
 
 
 COMMANDS = (stop, resume, delete, publish, serve_dashboard, doctor, bench)

@@ -14,6 +14,7 @@ from lamsearch.records import FoldResult, ScoreTable
 from lamsearch.store import claims, studies, tables
 from lamsearch.store.base import Base
 from lamsearch.store.engine import NoTables
+from lamsearch.store.health import Health, health
 from lamsearch.store.rows import StudyRow, StudyState, fold_result, study_row
 from lamsearch.store.view import PlanLike
 
@@ -39,6 +40,10 @@ class Catalogue(Base):
             self.set_state(row.name, "open")
             row = self.study(row.name)
         return row
+
+    def health(self) -> Health:
+        """Version, clock and speed of the database. Raises InputError or StorageUnavailable."""
+        return health(self.database)
 
     def studies(self) -> list[StudyRow]:
         """All studies, the oldest first. A new database has none."""

@@ -1,0 +1,107 @@
+"""``lamsearch doctor``: is everything here that a worker needs? Each finding with what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamsearch import environment
+from lamsearch.config import ServiceConfig
+from lamsearch.errors import LamsearchError
+from lamsearch.store import Store
+
+SKEW_S = 60.0
+"""Leases run on the database's clock alone; a larger difference only makes times in reports hard to read."""
+SLOW_S = 0.05
+FREE_GIB = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One finding. ``advice``: what to do, empty if nothing."""
+
+    name: str
+    ok: bool
+    finding: str
+    advice: str = ""
+
+
+def checks(url: str, study: str | None) -> Iterator[Check]:
+    """All checks, in order; each is made when it is asked for."""
+    yield _versions()
+    store: Store | None = None
+    try:
+        store = Store(url, service=ServiceConfig(beat_s=1, retry_s=5, grace_s=10), read_only=True)
+    except LamsearchError as error:
+        yield Check(name="database", ok=False, finding=str(error))
+    if store is not None:
+        yield from _database(store)
+    yield _guarded("devices", _devices)
+    yield _disk()
+    if store is not None:
+        names = [study] if study else [row.name for row in store.studies() if row.state in ("open", "closing")]
+        for name in names:
+            yield _guarded(f"data of {name}", lambda name=name, store=store: _data(store, name))  # type: ignore[misc]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except LamsearchError as error:
+        return Check(name=name, ok=False, finding=str(error))
+
+
+def _versions() -> Check:
+    found = environment.versions()
+    missing = [name for name, version in found.items() if version == "not installed"]
+    listed = ", ".join(f"{name} {version}" for name, version in found.items() if name != "hardware")
+    advice = f"reinstall lamsearch: pip install --force-reinstall lamsearch ({', '.join(missing)} missing)"
+    return Check(name="versions", ok=not missing, finding=listed, advice=advice if missing else "")
+
+
+def _database(store: Store) -> Iterator[Check]:
+    for warning in store.warnings:
+        yield Check(name="database", ok=False, finding=warning, advice="use PostgreSQL for more than one machine")
+    try:
+        health = store.health()
+    except LamsearchError as error:
+        yield Check(name="database", ok=False, finding=str(error))
+        return
+    what = "ready" if health.has_tables else "no study yet"
+    yield Check(name="database", ok=True, finding=f"{store.url}: {health.product}, {what}")
+    slow = health.round_trip_s > SLOW_S
+    advice = "workers wait for it at every claim: bring them nearer" if slow else ""
+    yield Check(name="round trip", ok=not slow, finding=f"{1000 * health.round_trip_s:.1f} ms", advice=advice)
+    skewed = abs(health.skew_s) > SKEW_S
+    yield Check(
+        name="clock",
+        ok=not skewed,
+        finding=f"the database's differs from this machine's by {health.skew_s:+.1f} s",
+        advice="let NTP set both clocks" if skewed else "",
+    )
+
+
+def _devices() -> Check:
+    from lamsearch.executor import devices, name_of
+
+    found = devices("auto")
+    names = ", ".join(f"{device} ({name_of(device)})" for device in found)
+    return Check(name="devices", ok=True, finding=f"{names}; {environment.cores()} cores")
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    advice = "" if free >= FREE_GIB else "make room: a full disk stops the study (exit code 74), resumable"
+    return Check(name="disk", ok=free >= FREE_GIB, finding=f"{free:.1f} GiB free here", advice=advice)
+
+
+def _data(store: Store, name: str) -> Check:
+    from lamsearch import preparation
+
+    study = store.study(name)
+    _, found = preparation.facts(study.config, allow_code=":" not in study.config.model.kind)
+    preparation.check_same(name, study.facts, found)
+    size = f"{found['n_images']:,} images to search, {found['n_test']:,} to test, m = {found['m']:,}"
+    return Check(name=f"data of {name}", ok=True, finding=f"the study's own ({size})")
