@@ -178,8 +178,8 @@ def sure(standing: Standing, fold: int, tolerance: float, floor: float) -> Decis
 
 def nothing_to_find(standing: Standing, decades: Floats, tolerance: float, floor: float) -> bool:
     """True if no λ that might still come, at ``decades``, can beat the leader by more than ``tolerance`` (two sds)."""
-    full = (standing.seen == standing.n_folds) & standing.positive
-    if not full.any():
+    full = standing.seen == standing.n_folds
+    if not (full & standing.positive).any():
         return False
     seen = np.flatnonzero(standing.seen > 0)
     joined = Standing(

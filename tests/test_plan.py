@@ -22,18 +22,16 @@ def whole_table(n: int, k: int = 5, *, cohort: int = 64, **more: int) -> tuple[t
 
 @given(
     pruner=st.sampled_from(PRUNERS),
-    n=st.integers(1, 12),
-    cohort=st.integers(2, 12),
+    shape=st.tuples(st.integers(1, 12), st.integers(2, 12)),
     seed=st.integers(0, 99),
-    replicates=st.integers(0, 2),
-    until=st.sampled_from(["spent", "sure"]),
+    more=st.fixed_dictionaries({"n_replicates": st.integers(0, 2), "until": st.sampled_from(["spent", "sure"])}),
 )
 @settings(max_examples=40, deadline=None)
 def test_any_number_of_workers_in_any_order_ends_with_the_same_table(
-    pruner: str, n: int, cohort: int, seed: int, replicates: int, until: str
+    pruner: str, shape: tuple[int, int], seed: int, more: dict[str, object]
 ) -> None:
-    slots, scores = whole_table(n, 3, cohort=cohort, seed=seed, replicates=20)
-    given_rules = rules(pruner, n_folds=3, n_replicates=replicates, until=until)
+    slots, scores = whole_table(shape[0], 3, cohort=shape[1], seed=seed, replicates=20)
+    given_rules = rules(pruner, n_folds=3, **more)
     ends = [play(slots, scores, given_rules, workers=w, seed=w, carry=w != 4) for w in (1, 4, 9)]
     assert ends[0][0] == ends[1][0] == ends[2][0]
     assert ends[0][1] == ends[1][1] == ends[2][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -43,11 +43,25 @@ for module in (running, reading, managing):
 def main() -> None:
     """Run a command; what lamsearch raises on purpose becomes one line and its exit code."""
     try:
-        app()
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except LamsearchError as error:
-        typer.echo(f"lamsearch: {error}", err=True)
-        sys.exit(error.exit_code)
+        _leave(f"lamsearch: {error}", error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe has left (`lamsearch trials | head`): nothing to report to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except (typer.Abort, KeyboardInterrupt):
+        _leave("lamsearch: interrupted", 130)
+    except Exception as error:
+        if os.environ.get("LAMSEARCH_DEBUG"):
+            raise
+        if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
+            _leave(f"lamsearch: {error.format_message()} (`lamsearch --help` lists what there is)", 2)
+        name = type(error).__name__
+        _leave(f"lamsearch: unexpected {name}: {error}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(line: str, code: int) -> NoReturn:
+    typer.echo(line, err=True)
+    sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamsearch import environment
-from lamsearch.errors import InputError
+from lamsearch.errors import InputError, StorageUnavailable
 
 if TYPE_CHECKING:
     from lamsearch.store import Store
 
-MAX_RESTARTS = 3
+MAX_RESTARTS = 10
 """Restarts of one child in a row; what kills a process every time is the study's attempts' business."""
+
+SETTLED_S = 10.0
+"""A child that lived as long has not died in a row."""
 
 
 class Child:
@@ -34,6 +38,7 @@ class Child:
 
     def start(self) -> None:
         """Start the process. Its own session keeps the terminal's Ctrl-C away: the parent decides."""
+        self.started = time.monotonic()
         self.process = subprocess.Popen(
             self.command,
             env=self.environ,
@@ -54,6 +59,12 @@ class Child:
         except BrokenPipeError:
             pass  # it has died already; tend() sees that
 
+    def hang_up(self) -> None:
+        """Close the pipe: a child that still waits for its line leaves."""
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
         for line in process.stderr:
@@ -63,7 +74,9 @@ class Child:
 class LocalWorkers:
     """One process per core on a CPU, one per GPU; they are told to stop, never killed, unless asked twice."""
 
-    def __init__(self, *, url: str, study: str, device: str, count: int | None, service: Sequence[str]) -> None:
+    def __init__(
+        self, *, url: str, study: str, device: str, count: int | None, service: Sequence[str], allow_code: bool
+    ) -> None:
         devices = local_devices(device)
         count = count or len(devices)
         environ = {**os.environ, "LAMSEARCH_STORAGE": url}
@@ -74,6 +87,7 @@ class LocalWorkers:
                 [
                     *(sys.executable, "-m", "lamsearch", "worker", "--study", study),
                     *("--device", devices[number % len(devices)], "--exit-when-done", "--with-parent"),
+                    *(("--allow-code",) if allow_code else ()),
                     *(part for pair in service for part in ("--set", pair)),
                 ],
                 environ,
@@ -93,9 +107,11 @@ class LocalWorkers:
             code = child.process.poll()
             if code is None:
                 running = True
-            elif code != 0 and child.restarts < MAX_RESTARTS and code not in _FINAL:
-                self._free(store, child.process.pid)
-                child.restarts += 1
+            elif code != 0 and code not in _FINAL:
+                self._free(store, child)
+                child.restarts = 0 if time.monotonic() - child.started > SETTLED_S else child.restarts + 1
+                if child.restarts > MAX_RESTARTS:
+                    continue
                 child.start()
                 child.go()
                 running = True
@@ -114,6 +130,7 @@ class LocalWorkers:
         for child in self.children:
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
+            child.hang_up()
         deadline = time.monotonic() + within_s
         for child in self.children:
             try:
@@ -122,14 +139,16 @@ class LocalWorkers:
                 child.process.kill()
                 child.process.wait()
             if store is not None:
-                self._free(store, child.process.pid)
+                self._free(store, child)
 
     @staticmethod
-    def _free(store: Store, pid: int) -> None:
-        host = os.uname().nodename
+    def _free(store: Store, child: Child) -> None:
+        """Take what a dead child held. That it was told to stop, or lost the database, counts as no attempt."""
+        host, code = os.uname().nodename, child.process.returncode
+        reason = "" if code in (0, StorageUnavailable.exit_code, 128 + signal.SIGTERM) else f"its worker died ({code})"
         for row in store.workers():
-            if row.pid == pid and row.host == host:
-                store.free_worker(row.id)
+            if row.pid == child.process.pid and row.host == host and row.alive:
+                store.free_worker(row.id, reason=reason)
 
 
 _FINAL = {2, 74, 75}

@@ -42,6 +42,7 @@ Replicates = Annotated[int | None, typer.Option(help="Sets of folds for the fina
 Until = Annotated[str | None, typer.Option(help="spent, or sure: stop when the answer can no longer change.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results; default lamsearch-out/STUDY.")]
+AllowCode = Annotated[bool, typer.Option(help="Run a model of your own (model.kind = module:function): foreign code.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 FLAG_KEYS = {

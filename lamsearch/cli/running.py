@@ -10,6 +10,7 @@ import typer
 
 from lamsearch.cli.options import (
     FLAG_KEYS,
+    AllowCode,
     AsJson,
     Device,
     Epochs,
@@ -58,6 +59,7 @@ def run(
     time: Annotated[str | None, typer.Option(help="Stop after this long with what is known: 90s, 2m, 1h30m.")] = None,
     out: Out = None,
     retry_failed: Annotated[bool, typer.Option(help="Reopen λ's whose attempts were used up.")] = False,
+    allow_code: AllowCode = False,
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
@@ -71,13 +73,17 @@ def run(
     url = storage_url(storage)
     with on_signals() as stop:
         # The children import torch while the parent looks at data and database; `go` lets them begin.
-        local = LocalWorkers(url=url, study=config.name, device=device, count=workers, service=pairs)
+        local = LocalWorkers(
+            url=url, study=config.name, device=device, count=workers, service=pairs, allow_code=allow_code
+        )
         store: Store | None = None
         try:
             store = open_store(storage, service)
-            row = submitted(store, config, reopen=True, retry_failed=retry_failed)
-            local.go()
-            code = session.follow(store, row, local, stop, seconds=seconds, quiet=as_json)
+            row = submitted(store, config, retry_failed=retry_failed, allow_code=allow_code)
+            code = 0
+            if row.state != "done":  # nothing is left to do: the stored answer stands
+                local.go()
+                code = session.follow(store, row, local, stop, seconds=seconds, quiet=as_json)
         finally:
             local.stop(store, within_s=session.PATIENCE_S)
     session.conclude(store, store.study(row.name), out=out, as_json=as_json)
@@ -98,12 +104,13 @@ def submit(
     name: Name = None,
     storage: Storage = None,
     retry_failed: Annotated[bool, typer.Option(help="Reopen λ's whose attempts were used up.")] = False,
+    allow_code: AllowCode = False,
     set_: Set = None,
 ) -> None:
     """Create or extend a study and return at once; `lamsearch worker` does the work."""
     config, service, _ = _configured(study, locals(), set_)
     store = open_store(storage, service)
-    row = submitted(store, config, reopen=True, retry_failed=retry_failed)
+    row = submitted(store, config, retry_failed=retry_failed, allow_code=allow_code)
     typer.echo(f"study {row.name} is {row.state}: {row.config.search.trials} λ's and the baseline λ = 0")
 
 
@@ -113,6 +120,7 @@ def worker(
     storage: Storage = None,
     device: Device = "auto",
     exit_when_done: Annotated[bool, typer.Option(help="Leave when no open study is left.")] = False,
+    allow_code: AllowCode = False,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
     set_: Set = None,
 ) -> None:
@@ -130,7 +138,9 @@ def worker(
         store = open_store(storage, service)
         for name in study or []:
             store.study(name)
-        options = Options(studies=tuple(study or ()), device=device, exit_when_done=exit_when_done)
+        options = Options(
+            studies=tuple(study or ()), device=device, exit_when_done=exit_when_done, allow_code=allow_code
+        )
         raise typer.Exit(Worker(store, options, stop).run())
 
 
@@ -161,15 +171,15 @@ def _stop_with_parent(stop: Stop) -> None:
     stop.set()
 
 
-def submitted(store: Store, config: StudyConfig, *, reopen: bool, retry_failed: bool) -> StudyRow:
+def submitted(store: Store, config: StudyConfig, *, retry_failed: bool, allow_code: bool) -> StudyRow:
     """Create or grow the study after looking at its data. Raises InputError with nothing written."""
     from lamsearch.preparation import facts
 
-    _, known = facts(config)
+    _, known = facts(config, allow_code=allow_code)
     row = store.submit(config, known)
     if retry_failed:
         store.retry_failed(row.id)
-    if reopen and row.state in ("stopped", "closing", "failed"):
+    if row.state in ("stopped", "closing", "failed"):
         store.set_state(row.name, "open")
     return store.study(row.name)
 

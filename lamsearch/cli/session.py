@@ -12,7 +12,7 @@ import typer
 from lamsearch import dossier, wording
 from lamsearch.answer import to_json
 from lamsearch.cli.live import View
-from lamsearch.errors import LamsearchError
+from lamsearch.errors import LamsearchError, StorageFull, StorageUnavailable
 from lamsearch.progress import Clock, progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lamsearch.store import Store, StudyRow
 
 POLL_S = 0.5
+_LEFT = {error.exit_code: error for error in (StorageFull, StorageUnavailable)}
 PATIENCE_S = 30.0
 """How long a child may take to stop when asked; an epoch must fit in."""
 
@@ -45,14 +46,14 @@ def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seco
                 store.set_state(row.name, "closing")
                 closing = True
             stop.wait(POLL_S)
-    if store.study(row.name).state != "done":
-        failed = local.failed()
-        if failed:
-            raise LamsearchError(
-                f"the workers left before the study was done (exit codes {failed}); "
-                f"everything finished is kept: run the same command again to resume"
-            )
-    return 0
+    state = store.study(row.name).state
+    codes = [code for code in local.failed() if code in (StorageFull.exit_code, StorageUnavailable.exit_code)]
+    if state in ("open", "closing"):
+        raise (_LEFT.get(codes[0], LamsearchError) if codes else LamsearchError)(
+            f"the workers left before the study was done (exit codes {local.failed()}); "
+            "everything finished is kept: run the same command again to resume"
+        )
+    return 0 if state == "done" else LamsearchError.exit_code
 
 
 def conclude(store: Store, row: StudyRow, *, out: Path | None, as_json: bool) -> None:
