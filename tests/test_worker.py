@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,14 +93,23 @@ def test_several_workers_and_one_make_the_same_table_and_answer(tmp_path: Path) 
         folder = tmp_path / str(n_workers)
         folder.mkdir()
         store, study = opened(folder, study_config(search={"trials": 9}))
-        threads = [threading.Thread(target=serve, args=(store,)) for _ in range(n_workers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        command = [
+            sys.executable,
+            "-m",
+            "lamsearch",
+            "worker",
+            "--exit-when-done",
+            "--storage",
+            str(folder / "study.db"),
+        ]
+        workers = [subprocess.Popen(command) for _ in range(n_workers)]
+        assert [worker.wait(timeout=120) for worker in workers] == [0] * n_workers
         answer = dossier.current_answer(store, store.study("small"))
         assert answer is not None
-        tables.append((store.table(study.id).scores, answer.lam, answer.test and answer.test.accuracy, answer.curve))
+        assert answer.test is not None
+        tables.append((store.table(study.id).scores, answer.lam, answer.test.accuracy, answer.curve))
+        executed = {result.worker for result in store.results(study.id)}
+        assert len(executed) <= n_workers
     assert tables[0] == tables[1]
 
 

@@ -1,0 +1,148 @@
+"""The commands, as a user runs them: real processes, a small study."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lamsearch.config import known_keys
+
+SMALL = "--trials 6 --epochs 3 --set data.n=300 --set model.kind=linear"
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def lamsearch(arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lamsearch", *shlex.split(arguments)]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, lamsearch(f"run {SMALL}", folder)
+
+
+def test_run_answers_in_a_few_lines_and_writes_its_files(
+    studied: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = studied
+    assert done.returncode == 0, done.stderr
+    assert "gain over λ = 0" in done.stdout
+    assert "test" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    out = folder / "lamsearch-out" / "digits"
+    assert {"answer.json", "curve.png", "report.html"} <= {path.name for path in out.iterdir()}
+    answer = json.loads((out / "answer.json").read_text(encoding="utf-8"))
+    keys = "study lam lam_over_m m lam_1se indistinguishable helps gain verdict cv test budget"
+    assert set(keys.split()) <= set(answer)
+    assert set(answer["gain"]) == {"mean", "low", "high"}
+    assert {"mean", "sem"} <= set(answer["cv"])
+    assert {"accuracy", "low", "high", "n"} <= set(answer["test"])
+    spent = answer["budget"]
+    assert spent["trials"] == 6 == spent["complete"] + spent["pruned"] + spent["failed"]
+    assert {"fold_fits", "fold_fits_full", "seconds"} <= set(spent)
+
+
+def test_running_again_resumes_and_adds_nothing_and_more_trials_add_the_difference(
+    studied: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, first = studied
+    again = lamsearch(f"run {SMALL}", folder)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    grown = lamsearch(f"run {SMALL} --trials 8 --json", folder)
+    assert json.loads(grown.stdout)["budget"]["trials"] == 8
+
+
+def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = studied
+    best = json.loads(lamsearch("best --json", folder).stdout)
+    rows = json.loads(lamsearch("trials --json", folder).stdout)
+    assert best["slot"] in {row["slot"] for row in rows if row["state"] == "complete"}
+    assert lamsearch("trials --csv", folder).stdout.startswith("slot,trial,lam,")
+    status = json.loads(lamsearch("status --json", folder).stdout)
+    assert status["studies"][0]["state"] == "done"
+    assert lamsearch("doctor", folder).returncode == 0
+    assert "report.html" in lamsearch("report --out again", folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run nodigits", "no packaged study named 'nodigits'; did you mean 'digits'?"),
+        ("run --set search.trails=3", "unknown key 'search.trails'; did you mean 'trials'?"),
+        ("run --set search.low=0", "search.low = 0"),
+        ("run --set search.low=1 --set search.high=0.1", "search.low must be below search.high"),
+        ("run --folds 500", "'8' has 139 in the search data"),
+        ("run --set data.n=99999", "data.n = 99999"),
+        ("run --device cuda:9", "--device cuda:9"),
+        ("run --time soon", "expected a duration such as 90s, 2m or 1h30m"),
+        ("run --set model.kind=os:getcwd", "allow it with --allow-code"),
+        ("run --storage mysql://u:hunter2@h/d", "mysql"),
+        ("run --foo", "No such option: --foo"),
+        ("best", "no such database"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path: Path, arguments: str, message: str) -> None:
+    done = lamsearch(arguments, tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "hunter2" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_gives_a_provisional_answer_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lamsearch", "run", "--trials", "40", "--epochs", "4", "--set", "data.n=600"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = lamsearch("status --json", tmp_path)
+        if status.returncode == 0 and (found := json.loads(status.stdout)["studies"]) and found[0]["fits_done"] >= 3:
+            break
+    running.send_signal(signal.SIGINT)
+    output, _ = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "So far:" in output
+    assert json.loads(lamsearch("status --json", tmp_path).stdout)["studies"][0]["state"] == "open"
+
+
+def test_help_and_reading_import_no_heavy_library() -> None:
+    code = (
+        "import sys; from lamsearch.cli import reading; from lamsearch import dossier, progress, wording; "
+        "from lamsearch.store import Store; import lamsearch.answer; "
+        "print([m for m in ('torch', 'sklearn', 'scipy.stats', 'matplotlib', 'optuna') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_and_flag_of_the_readme_exists() -> None:
+    for line in re.findall(r"lamsearch ((?:run|submit|worker|best|status|studies|report)[^`#\n]*)", README):
+        command, *words = shlex.split(line.replace("…", ""))
+        help_text = subprocess.run(
+            [sys.executable, "-m", "lamsearch", command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        for flag in [word for word in words if word.startswith("--")]:
+            assert flag in help_text, line
+
+
+def test_the_readmes_study_file_names_every_key() -> None:
+    block = next(text for text in re.findall(r"```toml\n(.*?)```", README, re.S) if "[search]" in text)
+    table, named = "", set()
+    for line in block.splitlines():
+        if match := re.match(r"\[(\w+)\]", line):
+            table = f"{match[1]}."
+        elif match := re.match(r"(\w+) =", line):
+            named.add(table + match[1])
+    assert named == set(known_keys())
