@@ -108,7 +108,7 @@ def test_any_commit_on_sqlite(
 ) -> None:
     n_commits, expected = undisturbed
     when, kill = WAYS[way]
-    for at in points(n_commits, 6, way):
+    for at in points(n_commits, 24, way):
         url = new_sqlite()
         with failing(Commits(at=at, when=when, kill=kill)) as commits:
             small_run(url, commits)
@@ -116,6 +116,7 @@ def test_any_commit_on_sqlite(
         assert end_state(url) == expected, f"{NAMES[way]} commit {at} of {n_commits}"
 
 
+@pytest.mark.soak
 @pytest.mark.postgres
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("way", range(4), ids=NAMES)
