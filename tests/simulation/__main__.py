@@ -157,7 +157,8 @@ def main() -> None:
         "# What the decision rules get wrong, and how often",
         "",
         f"`python -m tests.simulation --worlds {given.worlds} --model-worlds {given.model_worlds}`: "
-        f"{given.worlds} worlds of each of {len(FAMILIES)} families ({few} with 50 λ's or k = 10; {given.model_worlds} for tpe and gp), seeds from {FIRST_SEED}.",
+        f"{given.worlds} worlds of each of {len(FAMILIES)} families ({few} with 50 λ's or k = 10; "
+        f"{given.model_worlds} for tpe and gp), seeds from {FIRST_SEED}.",
         'Regret is against the best λ of the whole range; "full" is an even grid of as many λ\'s on all folds. '
         "± is one standard error of the paired difference.",
         "",

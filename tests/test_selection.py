@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamsearch.answer import to_json
+from lamsearch.errors import NoAnswerYet
+from lamsearch.plan import plan
+from lamsearch.records import BASELINE, FitKey, ScoreTable
+from tests.score_worlds import answer, facts, lams, play, real, rules, slots_at, world
+
+TABLES = ["noisy-digits-0", "noisy-digits-1", "fashion-2500-0"]
+
+
+@given(seed=st.integers(0, 500), n=st.integers(2, 36), bump=st.sampled_from([0.0, 0.01, 0.03]))
+@settings(max_examples=60, deadline=None)
+def test_helps_means_interval_above_zero_means_baseline_not_in_range(seed: int, n: int, bump: float) -> None:
+    slots, scores = slots_at(lams(n)), world(n, seed=seed, bump=bump)
+    have, now = play(slots, scores, rules())
+    found = answer(slots, have, now)
+    assert found.gain is not None
+    assert found.helps == (found.verdict == "helps") == (found.gain.low > 0) == (0.0 not in found.indistinguishable)
+    assert (found.verdict == "hurts") == (found.gain.high < 0)
+    assert found.lam_1se >= found.lam
+    assert found.range_low <= found.lam <= found.range_high
+    assert found.lam in found.indistinguishable
+    assert found.slot not in now.parked
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_answer_on_real_tables_equals_one_liners(name: str) -> None:
+    table = real(name)
+    by_slot = np.array([[table.scores[FitKey(row.slot, 0, fold)] for fold in range(5)] for row in table.slots])
+    means = by_slot[1:].mean(axis=1)
+    found = answer(table.slots, table.scores, meta=table.meta)
+    assert found.slot == int(np.argmax(means))
+    assert found.cv.mean == pytest.approx(means.max())
+    assert found.cv_sem == pytest.approx(by_slot[1:][np.argmax(means)].std(ddof=1) / np.sqrt(5))
+    assert found.gain is not None
+    assert found.gain.mean == pytest.approx(means.max() - by_slot[0].mean())
+    assert found.lam == pytest.approx(found.lam_over_m * table.meta.m)
+    assert found.lam_carried == pytest.approx(0.8 * found.lam)
+    assert found.corrected is not None
+    bias = (by_slot[1:].max(axis=0) - by_slot[1:][np.argmax(means)]).mean()
+    assert found.corrected.mean == pytest.approx(means.max() - bias)
+
+
+def test_shuffled_slots_and_results_give_the_same_answer() -> None:
+    slots, scores = slots_at(lams(9)), world(9)
+    assert answer(slots[::-1], dict(reversed(scores.items()))) == answer(slots, scores)
+
+
+def test_a_constant_added_to_a_fold_moves_only_the_level() -> None:
+    slots, scores = slots_at(lams(9)), world(9)
+    moved = {key: score - (0.125 if key.fold == 2 else 0) for key, score in scores.items()}
+    ours, theirs = answer(slots, scores), answer(slots, moved)
+    assert (ours.lam, ours.lam_1se, ours.verdict) == (theirs.lam, theirs.lam_1se, theirs.verdict)
+    assert ours.indistinguishable == theirs.indistinguishable
+    assert theirs.cv.mean == pytest.approx(ours.cv.mean - 0.025)
+
+
+def test_provisional_answers_are_sensible_json_from_the_first_score_on() -> None:
+    slots, scores = slots_at(lams(9)), world(9)
+    have, now = {}, None
+    with pytest.raises(NoAnswerYet, match="no score of any λ"):
+        answer(slots, have)
+    while now is None or not now.done:
+        now = plan(ScoreTable(slots=slots, scores=have), rules(), previous=now)
+        for key in now.fits[:1]:
+            have[key] = scores[key]
+            if any(done.slot != BASELINE for done in have):
+                found = answer(slots, have, now)
+                json.dumps(to_json(found), allow_nan=False)
+                assert found.status == "provisional"
+                assert found.slot >= 0
+    assert answer(slots, have, now, final=True).status == "final"
+
+
+def test_a_failed_baseline_leaves_an_answer_without_a_gain() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    failed = (replace(slots[0], failed="out of memory"), *slots[1:])
+    found = answer(failed, {key: score for key, score in scores.items() if key.slot != BASELINE})
+    assert (found.gain, found.verdict, found.helps) == (None, "not_shown", False)
+    assert any("out of memory" in note for note in found.notes)
+    json.dumps(to_json(found), allow_nan=False)
+
+
+def test_curve_tells_what_became_of_every_lambda() -> None:
+    slots, scores = slots_at([*lams(17), 1e-5, None]), world(17)
+    slots = tuple(replace(row, failed="crashed") if row.slot == 17 else row for row in slots)
+    have, now = play(slots[:-1], scores, rules())
+    found = answer(slots, have, now)
+    status = {point.slot: point.status for point in found.curve}
+    assert status[BASELINE] == status[found.slot] == "complete"
+    assert status[17] == "failed"
+    assert 18 not in status
+    parked = [point for point in found.curve if point.status == "pruned"]
+    assert parked
+    assert all(point.parked is not None and point.n_cells == point.parked.after for point in parked)
+
+
+def test_easy_first_fold_does_not_flatter_a_parked_lambda() -> None:
+    slots, scores = slots_at(lams(5)), world(5, noise=0.001)
+    easy = {key: score + (0.04 if key.fold == 0 else 0) for key, score in scores.items()}
+    have = {key: score for key, score in easy.items() if key.slot != 0 or key.fold == 0}
+    point = answer(slots, have).curve[1]
+    full = answer(slots, easy).curve[1]
+    assert (point.n_cells, full.n_cells) == (1, 5)
+    assert point.mean == pytest.approx(full.mean, abs=0.006)
+
+
+class TestEdges:
+    def test_high_end_in_range_proposes_a_longer_range(self) -> None:
+        scores = {
+            FitKey(s, 0, f): 0.8 + 0.01 * max(s, 0) + 0.001 * ((s * f) % 3) for s in range(-1, 6) for f in range(5)
+        }
+        edge = answer(slots_at(lams(6)), scores).edges[-1]
+        assert (edge.side, edge.high) == ("high", pytest.approx(0.3))
+
+    def test_low_end_in_range_says_that_zero_is_as_good(self) -> None:
+        scores = {FitKey(s, 0, f): 0.9 - 0.02 * (s > 2) + 0.001 * ((s * f) % 3) for s in range(-1, 6) for f in range(5)}
+        edge = answer(slots_at(lams(6)), scores).edges[0]
+        assert (edge.side, edge.low) == ("low", None)
+        assert "λ = 0" in edge.message
+
+    def test_a_peak_inside_has_no_edge(self) -> None:
+        assert answer(slots_at(lams(9)), world(9, bump=0.08, noise=0.001)).edges == ()
+
+
+def test_other_metric_has_its_own_pick() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    losses = {key: -abs(key.slot - 2.0) for key in scores}
+    found = answer(slots, scores, other_scores=losses)
+    assert found.other_metric == "log_loss"
+    assert found.other_metric_lam == pytest.approx(lams(6)[2] * 1000)
+
+
+def test_log_loss_has_no_ceiling_of_one() -> None:
+    slots, scores = slots_at(lams(6)), {key: -1.5 + score for key, score in world(6).items()}
+    found = answer(slots, scores, meta=facts(metric="log_loss"))
+    assert found.cv.high <= 0
+    assert found.cv.mean < -0.4
+
+
+def test_lambda_that_cannot_matter_is_said_not_to() -> None:
+    scores = {key: round(0.9 + 0.0005 * ((key.slot * 7 + key.fold * 3) % 3), 5) for key in world(9)}
+    found = answer(slots_at(lams(9)), scores)
+    assert (found.verdict, found.matters) == ("not_shown", False)
+    assert answer(slots_at(lams(9)), world(9, bump=0.05)).matters
