@@ -25,8 +25,8 @@ KEEP = (1 / 6, 1 / 9)
 CANDIDATES = (2, 1)
 """Large λ's kept because they may become lam_1se, after fold 1, and after each later fold."""
 
-SECOND_LOOKS = (0.0, 1 / 20, 0.0)
-"""Share of the cohort's parked λ's that get one more fold after all, after fold 1, after fold 2, and later."""
+SECOND_LOOKS = (0.0, 1 / 20)
+"""Share of the cohort's λ's that, although parked, get one more fold, after fold 1, and after each later fold."""
 
 ROUNDING = 9
 """Decimals of a comparison: sums in another order must not decide."""

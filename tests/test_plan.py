@@ -256,6 +256,16 @@ class TestUntilSure:
         assert all(key.slot < 20 for key in have)
         assert {slot for slot, why in now.parked.items() if why.after == 0} == set(range(20, 40))
 
+    def test_a_budget_grown_after_that_starts_afresh(self) -> None:
+        scores = world(40, noise=0.0002, bump=0.01)
+        given_rules = rules(until="sure")
+        order = sorted(range(40), key=lambda place: (place % 4, place))
+        mixed = {FitKey(BASELINE if k.slot < 0 else order.index(k.slot), 0, k.fold): s for k, s in scores.items()}
+        slots = slots_at([lams(40)[place] for place in order], cohort=10)
+        have, now = play(slots[:31], mixed, given_rules)
+        table = ScoreTable(slots=slots, scores=have)
+        assert plan(table, given_rules, previous=now) == plan(table, given_rules)
+
     def test_it_is_never_sure_while_much_may_be_left(self) -> None:
         slots, scores = slots_at(lams(40), cohort=20), world(40, noise=0.01)
         have, _ = play(slots, scores, rules(until="sure"))

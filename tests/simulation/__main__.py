@@ -90,6 +90,26 @@ def line(head: Iterable[str], rows: Sequence[tuple[float, ...]]) -> str:
     return "| " + " | ".join([*head, *cells]) + " |"
 
 
+def null_worlds(n: int, k: int, worlds: int, *, shared: float) -> list[str]:
+    """Markdown rows: how often a useless λ is said to help, and a plateau λ to be worse, with their errors."""
+    grid = places("grid", n, 0)
+    plateau = 1 + int(np.argmin(np.abs(grid[1:] + 5.0)))
+    found: dict[str, list[tuple[bool, bool]]] = {"none": [], "paired": []}
+    for seed in track(range(worlds), description=f"null, {n} λ's, k = {k}", console=console()):
+        world = draw(2 * FIRST_SEED + seed, family="null", n_slots=n, n_folds=k, shared=shared)
+        scores = world.scores(grid, -1)
+        for pruner, seen in found.items():
+            run = race(grid, scores, rules_for(pruner, k))
+            seen.append((run.helps, bool(run.versus.inside[plateau])))
+    lines = []
+    for pruner, seen in found.items():
+        rates = np.array(seen, dtype=float).mean(axis=0)
+        errors = np.sqrt(rates * (1 - rates) / worlds)
+        cells = [f"{rate:.3f} ± {error:.3f}" for rate, error in zip(rates, errors, strict=True)]
+        lines.append("| " + " | ".join([f"{n}", f"{k}", f"{shared:.1f}", pruner, *cells]) + " |")
+    return lines
+
+
 def real(pruners: Sequence[str]) -> list[str]:
     """Markdown rows: replicate 0 of each stored table in all orders of its folds."""
     lines = []
@@ -180,6 +200,14 @@ def main() -> None:
         "",
         *header(columns),
         *synthetic(17, 5, given.worlds, samplers=("grid",), pruners=("none", "paired"), shared=0.2, name="correlated"),
+        "",
+        f"## Worlds where no λ helps ({5 * given.worlds} of each kind)",
+        "",
+        *header(("λ's", "k", "correlation between folds", "pruner", 'false "helps"', "fixed plateau λ in E")),
+        *null_worlds(17, 5, 5 * given.worlds, shared=0.0),
+        *null_worlds(50, 5, 5 * given.worlds, shared=0.0),
+        *null_worlds(17, 10, 5 * given.worlds, shared=0.0),
+        *null_worlds(17, 5, 5 * given.worlds, shared=0.2),
         "",
         "## Correlation between folds in real tables",
         "",
