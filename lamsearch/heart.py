@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from lamsearch.errors import LamsearchError
-
 
 class _Beats(Protocol):
     def beat(self, worker_id: int) -> frozenset[str]: ...
@@ -32,8 +30,8 @@ def beating(store: _Beats, worker_id: int, *, every_s: float) -> Iterator[Heart]
             try:
                 heart.lost = store.beat(worker_id)
                 heart.failures = 0
-            except LamsearchError:
-                # The storage has retried to its deadline. The work goes on: only the lease may be lost.
+            except Exception:
+                # Whatever it was, the next beat tries again: a thread that dies here loses a living worker's lease.
                 heart.failures += 1
 
     thread = threading.Thread(target=run, name="lamsearch-beat", daemon=True)
