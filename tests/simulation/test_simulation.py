@@ -37,6 +37,7 @@ def test_false_helps_and_coverage() -> None:
         bump = draw(seed, family="bump away", n_slots=17, n_folds=5, shared=0.0)
         found = race(grid, bump.scores(grid, -1), rules_for("paired", 5))
         best.append(found.versus.inside[1 + int(np.argmax(bump.truth(grid)[1:]))])
-    assert np.mean(helps) <= 0.05
-    assert np.mean(plateau) >= 0.93
-    assert np.mean(best) >= 0.95
+    # Bounds on rates, each with two standard errors of 400 worlds.
+    assert np.mean(helps) <= 0.05 + 0.022
+    assert np.mean(plateau) >= 0.93 - 0.026
+    assert np.mean(best) >= 0.95 - 0.022
