@@ -125,7 +125,7 @@ class Answer:
     """The result object that terminal, JSON, HTML and dashboard all read.
 
     λ's without ``_over_m`` in the name are λ itself. ``indistinguishable`` is E, rising, with 0.0 for a baseline in E;
-    ``indistinguishable_partial`` its members that lack folds; ``range_low`` and ``range_high`` span its λ > 0.
+    ``indistinguishable_partial`` its members that lack folds; the range spans the others > 0 (and λ̂).
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
     ``matters`` is False once even the upper end of ``gain`` is too small to care about.
     """

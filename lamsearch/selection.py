@@ -53,8 +53,10 @@ def select(
     gain, detectable, verdict = _gain(case)
     one_se, classical = pairs.one_se(grid, case.versus), pairs.one_se_classical(grid, chosen)
     level, sem = _level(case)
-    positive = case.versus.inside & grid.positive
-    members = np.flatnonzero(positive)
+    # A λ dropped after a fold or two can hardly be told from anything: range and edges rest on whole λ's.
+    whole = case.versus.inside & grid.positive & grid.complete
+    whole[chosen] = True
+    members = np.flatnonzero(whole)
     best = case.lam_over_m(chosen)
     unpaired = _unpaired_sd(case)
     k, m = meta.n_folds, meta.m

@@ -152,3 +152,12 @@ def test_lambda_that_cannot_matter_is_said_not_to() -> None:
     found = answer(slots_at(lams(9)), scores)
     assert (found.verdict, found.matters) == ("not_shown", False)
     assert answer(slots_at(lams(9)), world(9, bump=0.05)).matters
+
+
+def test_range_and_edges_rest_on_whole_lambdas() -> None:
+    slots, scores = slots_at(lams(17)), world(17, noise=0.02, bump=0.03)
+    few = {key: score for key, score in scores.items() if key.fold == 0 or key.slot in (BASELINE, 9, 10, 11)}
+    found = answer(slots, few)
+    assert min(found.indistinguishable_partial) < found.range_low
+    assert lams(17)[9] * found.m <= found.range_low <= found.lam <= found.range_high <= lams(17)[11] * found.m
+    assert found.edges == ()
