@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lamsearch import environment
 from lamsearch.config import ServiceConfig
 from lamsearch.errors import LamsearchError
-from lamsearch.store import Store
+from lamsearch.store import Store, urls
+from lamsearch.store.tables import SCHEMA_VERSION
 
 SKEW_S = 60.0
 """Leases run on the database's clock alone; a larger difference only makes times in reports hard to read."""
@@ -28,22 +31,20 @@ class Check:
     advice: str = ""
 
 
-def checks(url: str, study: str | None) -> Iterator[Check]:
-    """All checks, in order; each is made when it is asked for."""
+def checks(url: str, study: str | None, *, allow_code: bool) -> Iterator[Check]:
+    """All checks, in order; each is made when it is asked for. ``study``: also a study that is not open."""
     yield _versions()
-    store: Store | None = None
+    names: list[str] = []
     try:
-        store = Store(url, service=ServiceConfig(beat_s=1, retry_s=5, grace_s=10), read_only=True)
+        store = Store(url, service=ServiceConfig(beat_s=1, retry_s=5, grace_s=10), read_only=_exists(url))
+        yield from _database(store)
+        names = [study] if study else [row.name for row in store.studies() if row.state in ("open", "closing")]
     except LamsearchError as error:
         yield Check(name="database", ok=False, finding=str(error))
-    if store is not None:
-        yield from _database(store)
     yield _guarded("devices", _devices)
     yield _disk()
-    if store is not None:
-        names = [study] if study else [row.name for row in store.studies() if row.state in ("open", "closing")]
-        for name in names:
-            yield _guarded(f"data of {name}", lambda name=name, store=store: _data(store, name))  # type: ignore[misc]
+    for name in names:
+        yield _guarded(f"data of {name}", partial(_data, store, name, allow_code=allow_code))
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -61,16 +62,26 @@ def _versions() -> Check:
     return Check(name="versions", ok=not missing, finding=listed, advice=advice if missing else "")
 
 
+def _exists(url: str) -> bool:
+    """False for a SQLite file that is still to be made: that is no fault, and looking must not make it."""
+    parsed = urls.parse(url)
+    return not urls.is_sqlite(parsed) or urls.path_of(parsed).exists()
+
+
 def _database(store: Store) -> Iterator[Check]:
     for warning in store.warnings:
         yield Check(name="database", ok=False, finding=warning, advice="use PostgreSQL for more than one machine")
-    try:
-        health = store.health()
-    except LamsearchError as error:
-        yield Check(name="database", ok=False, finding=str(error))
+    if not store.database.read_only:
+        may = os.access(urls.path_of(store.database.url).absolute().parent, os.W_OK)
+        advice = "" if may else "this folder cannot be written to: choose another with --storage"
+        yield Check(name="database", ok=may, finding=f"{store.url}: not there yet", advice=advice)
         return
-    what = "ready" if health.has_tables else "no study yet"
+    health = store.health()
+    what = f"schema {SCHEMA_VERSION}" if health.has_tables else "no study yet"
     yield Check(name="database", ok=True, finding=f"{store.url}: {health.product}, {what}")
+    advice = "" if health.may_write else "enough for status, best, trials and report; run and worker need write access"
+    finding = "read and write" if health.may_write else "read only"
+    yield Check(name="rights", ok=health.may_write, finding=finding, advice=advice)
     slow = health.round_trip_s > SLOW_S
     advice = "workers wait for it at every claim: bring them nearer" if slow else ""
     yield Check(name="round trip", ok=not slow, finding=f"{1000 * health.round_trip_s:.1f} ms", advice=advice)
@@ -97,11 +108,11 @@ def _disk() -> Check:
     return Check(name="disk", ok=free >= FREE_GIB, finding=f"{free:.1f} GiB free here", advice=advice)
 
 
-def _data(store: Store, name: str) -> Check:
+def _data(store: Store, name: str, *, allow_code: bool) -> Check:
     from lamsearch import preparation
 
     study = store.study(name)
-    _, found = preparation.facts(study.config, allow_code=":" not in study.config.model.kind)
+    _, found = preparation.facts(study.config, allow_code=allow_code)
     preparation.check_same(name, study.facts, found)
     size = f"{found['n_images']:,} images to search, {found['n_test']:,} to test, m = {found['m']:,}"
     return Check(name=f"data of {name}", ok=True, finding=f"the study's own ({size})")

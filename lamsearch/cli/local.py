@@ -30,11 +30,13 @@ SETTLED_S = 10.0
 class Child:
     """One worker process. It imports torch at once and waits for a line before it looks at the database."""
 
+    process: subprocess.Popen[str]
+
     def __init__(self, command: Sequence[str], environ: dict[str, str]) -> None:
         self.command, self.environ = command, environ
         self.restarts = 0
+        self.told = False
         self.lines: deque[str] = deque(maxlen=50)
-        self.start()
 
     def start(self) -> None:
         """Start the process. Its own session keeps the terminal's Ctrl-C away: the parent decides."""
@@ -72,7 +74,10 @@ class Child:
 
 
 class LocalWorkers:
-    """One process per core on a CPU, one per GPU; they are told to stop, never killed, unless asked twice."""
+    """One process per core on a CPU, one per GPU; they are told to stop, and killed only if they do not.
+
+    ``start`` lets them import torch, ``go`` lets them begin. Raises InputError for a device that is not here.
+    """
 
     def __init__(
         self, *, url: str, study: str, device: str, count: int | None, service: Sequence[str], allow_code: bool
@@ -82,7 +87,8 @@ class LocalWorkers:
         environ = {**os.environ, "LAMSEARCH_STORAGE": url}
         if all(name == "cpu" for name in devices):
             environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self.children = [
+        self.children: list[Child] = []
+        self._planned = [
             Child(
                 [
                     *(sys.executable, "-m", "lamsearch", "worker", "--study", study),
@@ -95,8 +101,16 @@ class LocalWorkers:
             for number in range(count)
         ]
 
+    def start(self) -> None:
+        """Start all processes, unless that has been done."""
+        if not self.children:
+            for child in self._planned:
+                child.start()
+                self.children.append(child)
+
     def go(self) -> None:
         """Let all begin."""
+        self.start()
         for child in self.children:
             child.go()
 
@@ -125,12 +139,17 @@ class LocalWorkers:
         """Lines that the children wrote since the last call."""
         return [child.lines.popleft() for child in self.children for _ in range(len(child.lines))]
 
+    def ask_to_stop(self) -> None:
+        """Tell all, once: a second signal would have them leave without releasing what they hold."""
+        for child in self.children:
+            if not child.told and child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+            child.told = True
+            child.hang_up()
+
     def stop(self, store: Store | None, *, within_s: float) -> None:
         """Ask all to stop, wait, kill those that do not, and free what they held."""
-        for child in self.children:
-            if child.process.poll() is None:
-                child.process.send_signal(signal.SIGTERM)
-            child.hang_up()
+        self.ask_to_stop()
         deadline = time.monotonic() + within_s
         for child in self.children:
             try:

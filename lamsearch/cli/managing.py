@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lamsearch.cli.options import (
+    AllowCode,
     AsJson,
     Device,
     Set,
@@ -91,12 +92,13 @@ def doctor(
     study: Annotated[str | None, typer.Argument(help="Also check this study's data.")] = None,
     *,
     storage: Storage = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Check database, clock, versions, data and devices, and say what to do."""
     from lamsearch.cli.checks import checks
 
     bad = 0
-    for check in checks(storage_url(storage), study):
+    for check in checks(storage_url(storage), study, allow_code=allow_code):
         advice = f" → {check.advice}" if check.advice else ""
         typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}{advice}")
         bad += not check.ok

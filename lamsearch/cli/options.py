@@ -103,6 +103,15 @@ def open_store(storage: str | None, service: ServiceConfig | None = None, *, rea
     return Store(storage_url(storage), service=service or ServiceConfig(), read_only=read_only)
 
 
+def results_folder(out: Path | None, study: str) -> Path:
+    """Where results go. Raises InputError for a path that cannot become a folder."""
+    folder = out or Path("lamsearch-out") / study
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.parent == path)
+    if not there.is_dir():
+        raise InputError(f"--out {folder}: {there} is a file; choose another folder")
+    return folder
+
+
 def pick_study(store: Store, name: str | None) -> StudyRow:
     """The named study, or the newest. Raises UnknownStudy, or InputError when there is none."""
     if name is not None:

@@ -30,6 +30,7 @@ from lamsearch.cli.options import (
     parse_duration,
     parse_set,
     pick_study,
+    results_folder,
     split_service,
     storage_url,
 )
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from lamsearch.config import ServiceConfig, StudyConfig
     from lamsearch.stopping import Stop
     from lamsearch.store import Store, StudyRow
+
+PATIENCE_S = 30.0
+"""How long a child may take to stop when asked: half a second of training steps, and a last look at the database."""
 
 
 def run(
@@ -64,29 +68,33 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Search λ for a study and answer: submit, work with local processes, refit, report."""
-    from lamsearch.cli import session
     from lamsearch.cli.local import LocalWorkers
     from lamsearch.stopping import on_signals
 
     config, service, pairs = _configured(study, locals(), set_)
     seconds = parse_duration(time) if time else None
+    folder = results_folder(out, config.name)
     url = storage_url(storage)
     with on_signals() as stop:
-        # The children import torch while the parent looks at data and database; `go` lets them begin.
         local = LocalWorkers(
             url=url, study=config.name, device=device, count=workers, service=pairs, allow_code=allow_code
         )
-        store: Store | None = None
+        store = open_store(storage, service)
         try:
-            store = open_store(storage, service)
+            if not any(row.name == config.name and row.state == "done" for row in store.studies()):
+                local.start()  # they import torch while we look at the data and make the study
             row = submitted(store, config, retry_failed=retry_failed, allow_code=allow_code)
             code = 0
-            if row.state != "done":  # nothing is left to do: the stored answer stands
+            if row.state != "done":  # else nothing is left to do: the stored answer stands
                 local.go()
+            from lamsearch.cli import session
+
+            if row.state != "done":
                 code = session.follow(store, row, local, stop, seconds=seconds, quiet=as_json)
+                local.ask_to_stop()
+            session.conclude(store, store.study(row.name), folder, as_json=as_json)
         finally:
-            local.stop(store, within_s=session.PATIENCE_S)
-    session.conclude(store, store.study(row.name), out=out, as_json=as_json)
+            local.stop(store, within_s=PATIENCE_S)
     raise typer.Exit(code)
 
 

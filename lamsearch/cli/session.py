@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 _LEFT = {error.exit_code: error for error in (StorageFull, StorageUnavailable)}
-PATIENCE_S = 30.0
-"""How long a child may take to stop when asked; an epoch must fit in."""
 
 
 def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seconds: float | None, quiet: bool) -> int:
@@ -34,10 +32,13 @@ def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seco
             running = local.tend(store)
             for line in local.messages():
                 view.say(line)
-            now = progress(store, row, clock)
-            view.show(now, final=not running)
-            if not running:
+            now, state = progress(store, row, clock), store.study(row.name).state
+            if state not in ("open", "closing") or not running:
+                view.show(now, final=True)
+                if state in ("stopped", "failed"):
+                    view.say(f"study {row.name} is {state}: {store.study(row.name).reason or 'no reason given'}")
                 break
+            view.show(now)
             if stop():
                 view.say("stopping: the running fold fits end at their next epoch; finished folds are kept")
                 return stop.exit_code
@@ -46,7 +47,6 @@ def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seco
                 store.set_state(row.name, "closing")
                 closing = True
             stop.wait(POLL_S)
-    state = store.study(row.name).state
     codes = [code for code in local.failed() if code in (StorageFull.exit_code, StorageUnavailable.exit_code)]
     if state in ("open", "closing"):
         raise (_LEFT.get(codes[0], LamsearchError) if codes else LamsearchError)(
@@ -56,19 +56,17 @@ def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seco
     return 0 if state == "done" else LamsearchError.exit_code
 
 
-def conclude(store: Store, row: StudyRow, *, out: Path | None, as_json: bool) -> None:
-    """Print the answer (provisional if need be) and write its files."""
+def conclude(store: Store, row: StudyRow, folder: Path, *, as_json: bool) -> None:
+    """Print the answer (provisional if need be), then write its files: figures take a while."""
     answer = dossier.current_answer(store, row)
     if answer is None:
-        typer.echo(f"no answer yet: too few fold fits have finished; run the same command again to resume {row.name}")
+        why = f"study {row.name} is {row.state}: {row.reason}" if row.reason else "too few fold fits have finished"
+        typer.echo(f"no answer yet: {why}; run the same command again to resume {row.name}", err=as_json)
         return
-    folder = out or Path("lamsearch-out") / row.name
+    typer.echo(json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else wording.terminal(answer))
     write_files(store, row, folder)
-    if as_json:
-        typer.echo(json.dumps(to_json(answer), indent=2, ensure_ascii=False))
-        return
-    typer.echo(wording.terminal(answer))
-    typer.echo(f"files: {folder}/ (report.html, answer.json, curve.png, …)")
+    if not as_json:
+        typer.echo(f"files: {folder}/ (report.html, answer.json, curve.png, …)")
 
 
 def write_files(store: Store, row: StudyRow, folder: Path) -> list[Path]:

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import plugins
@@ -73,6 +72,7 @@ class SafeEngine(CreateEnginePlugin):
         connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_S * 1000}")
         connection.execute("PRAGMA foreign_keys = ON")
         if self.read_only:
+            connection.execute("PRAGMA query_only = ON")
             return
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
@@ -126,8 +126,7 @@ class Database:
             urls.check_file(url, read_only=read_only)
         kwargs = engine_kwargs(url)
         if read_only and urls.is_sqlite(url):
-            path = quote(str(urls.path_of(url).absolute()))
-            url = URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"})
+            url = urls.reading(url)
             kwargs[_READ_ONLY] = True
         try:
             self.engine = create_engine(url, **kwargs)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
-from lamsearch.store import tables
+from lamsearch.store import tables, urls
 from lamsearch.store.engine import Database
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """``skew_s``: the database's clock less this machine's. ``round_trip_s``: the quickest of a few empty queries."""
+    """``skew_s``: the database's clock less this machine's. ``round_trip_s``: the quickest of a few empty queries.
+
+    ``may_write``: whether this user may do more than read (without asking for a change).
+    """
 
     product: str
     skew_s: float
     round_trip_s: float
     has_tables: bool
+    may_write: bool
 
 
 def health(database: Database) -> Health:
@@ -39,4 +44,16 @@ def health(database: Database) -> Health:
         skew_s=skews[trips.index(min(trips))],
         round_trip_s=min(trips),
         has_tables=has_tables,
+        may_write=database.read(lambda connection: _may_write(connection, database, has_tables)),
     )
+
+
+def _may_write(connection: Connection, database: Database, has_tables: bool) -> bool:
+    if connection.dialect.name == "sqlite":
+        path = urls.path_of(database.url).absolute()
+        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if not has_tables:
+        return bool(connection.scalar(text("SELECT has_schema_privilege(current_schema(), 'CREATE')")))
+    names = [table.name for table in tables.metadata.sorted_tables]
+    allowed = text("SELECT has_table_privilege(:name, 'INSERT') AND has_table_privilege(:name, 'UPDATE')")
+    return all(connection.scalar(allowed, {"name": name}) for name in names)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -87,6 +89,24 @@ def check_file(url: URL, *, read_only: bool) -> None:
         raise InputError(f"storage {path}: cannot be read: {error.strerror}") from None
     if head and head != _SQLITE_MAGIC:
         raise InputError(f"storage {path}: not a SQLite database")
+
+
+def reading(url: URL) -> URL:
+    """The URL with which to read a SQLite file without leaving files beside it.
+
+    Even a reader of a file in WAL mode makes ``-wal`` and ``-shm``; only one that may write removes them at its end.
+    Where nothing can be written: without a ``-wal`` nobody writes, and the file is read as it lies
+    (https://sqlite.org/wal.html#readonly).
+    """
+    path = path_of(url).absolute()
+    log = path.with_name(f"{path.name}-wal")
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        query = {"mode": "rw"}
+    elif log.exists():
+        query = {"mode": "ro"}
+    else:
+        query = {"mode": "ro", "immutable": "1"}
+    return URL.create("sqlite", database=f"file:{quote(str(path))}", query={**query, "uri": "true"})
 
 
 def warnings(url: URL, mounts: Path = Path("/proc/self/mounts")) -> tuple[str, ...]:
