@@ -5,20 +5,32 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
+from typing import Literal, Protocol
 
 from lamsearch.config import StudyConfig
 from lamsearch.plan import WHOLE, Plan, plan
 from lamsearch.race import KEEP
-from lamsearch.records import BASELINE, ScoreTable
+from lamsearch.records import BASELINE, ScoreTable, SlotRow
 from lamsearch.rules import Rules
+
+MIN_FITS = 2
+"""Fold fits before a rate is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One λ of the curve. ``score`` is a level: what an easy fold gives away is taken off (see ``_level``)."""
+
+    lam_over_m: float
+    score: float | None
+    state: Literal["complete", "dropped", "failed", "running", "waiting"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A study at a glance. ``curve``: mean score by rising λ, None where nothing is known. λ's are λ/m.
+    """A study at a glance. ``curve``: by rising λ. λ's are λ/m.
 
     ``fits_expected`` is a forecast: how many fold fits the race spends depends on what it finds.
     ``closing_s``: how long the rest of a sound provisional answer would take if time were up now.
@@ -35,7 +47,7 @@ class Progress:
     best_mean: float | None
     baseline: float | None
     range: tuple[float, float]
-    curve: tuple[float | None, ...]
+    curve: tuple[Point, ...]
     fits_per_minute: float | None
     eta_s: float | None
     closing_s: float
@@ -43,18 +55,28 @@ class Progress:
 
 @dataclass(kw_only=True)
 class Clock:
-    """Measures the rate of fold fits between two looks at a study, and keeps the plan that was made last."""
+    """Measures the rate of fold fits over several looks at a study, and keeps the plan that was made last.
 
-    began: float = field(default_factory=time.monotonic)
+    It runs from the first look that found a new fit: before, workers start. ``known``: fold fits per second, for a
+    single look.
+    """
+
+    known: float | None = None
     fits_before: int | None = None
+    began: tuple[float, int] | None = None
     previous: Plan | None = None
 
     def rate(self, fits: int) -> float | None:
-        """Fold fits per second since the first look; None before there is one."""
+        """Fold fits per second; None before they can be told."""
+        now = time.monotonic()
         if self.fits_before is None:
-            self.began, self.fits_before = time.monotonic(), fits
-        elapsed = time.monotonic() - self.began
-        return (fits - self.fits_before) / elapsed if fits > self.fits_before and elapsed > 0 else None
+            self.fits_before = fits
+        if self.began is None and fits > self.fits_before:
+            self.began = now, fits
+        if self.began is None:
+            return self.known
+        elapsed, done = now - self.began[0], fits - self.began[1]
+        return done / elapsed if done >= MIN_FITS and elapsed > 0 else self.known
 
 
 class _Study(Protocol):
@@ -86,12 +108,12 @@ def progress(store: _Tables, study: _Study, clock: Clock) -> Progress:
 
 def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rules: Rules, clock: Clock) -> Progress:
     """``Progress`` from the present table and plan."""
-    folds: dict[int, list[float]] = {row.slot: [] for row in table.slots}
+    folds: dict[int, dict[int, float]] = {row.slot: {} for row in table.slots}
     for key, score in table.scores.items():
         if key.replicate == 0:
-            folds[key.slot].append(score)
+            folds[key.slot][key.fold] = score
     search = sorted((row for row in table.slots if not row.is_baseline), key=lambda row: row.lam_over_m or 0.0)
-    means = {slot: fmean(scores) for slot, scores in folds.items() if scores}
+    means = {slot: fmean(scores.values()) for slot, scores in folds.items() if scores}
     complete = [row for row in search if len(folds[row.slot]) == rules.n_folds]
     # Among λ's with the same folds: a λ dropped after an easy fold must not look best.
     most = max((len(folds[row.slot]) for row in search), default=0)
@@ -113,7 +135,15 @@ def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rule
         best_mean=means[best.slot] if best else None,
         baseline=means.get(BASELINE),
         range=(config.low, config.high),
-        curve=tuple(means.get(row.slot) for row in search if row.lam_over_m is not None),
+        curve=tuple(
+            Point(
+                lam_over_m=row.lam_over_m,
+                score=_level(folds[row.slot], folds.get(BASELINE, {})),
+                state=_state(row, len(folds[row.slot]), now, rules),
+            )
+            for row in search
+            if row.lam_over_m is not None
+        ),
         fits_per_minute=rate * 60 if rate else None,
         eta_s=(expected - done) / rate if rate and not now.done else None,
         # The refit sees k/(k−1) of a fold's images; one worker does it.
@@ -121,7 +151,29 @@ def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rule
     )
 
 
-def _remaining(table: ScoreTable, now: Plan, rules: Rules, folds: Mapping[int, list[float]]) -> int:
+def _level(scores: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
+    """Mean score, with the ease of the folds taken off where λ = 0 has measured it: folds differ more than λ's do."""
+    if not scores:
+        return None
+    shared = scores.keys() & baseline.keys()
+    if not shared:
+        return fmean(scores.values())
+    return fmean(baseline.values()) + fmean(scores[fold] - baseline[fold] for fold in shared)
+
+
+def _state(
+    row: SlotRow, n_folds: int, now: Plan, rules: Rules
+) -> Literal["complete", "dropped", "failed", "running", "waiting"]:
+    if n_folds == rules.n_folds:
+        return "complete"
+    if row.failed is not None:
+        return "failed"
+    if row.slot in now.parked:
+        return "dropped"
+    return "running" if n_folds else "waiting"
+
+
+def _remaining(table: ScoreTable, now: Plan, rules: Rules, folds: Mapping[int, Mapping[int, float]]) -> int:
     """Fold fits still to come: those that are due, and a forecast of what later rounds keep."""
     due = sum(rules.n_folds if key.fold == WHOLE else 1 for key in now.fits)
     if now.done or not rules.races:

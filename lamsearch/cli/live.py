@@ -13,10 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lamsearch.cli.sketch import sketch
 from lamsearch.progress import Progress
 
 PLAIN_EVERY_S = 10.0
-BLOCKS = " ▁▂▃▄▅▆▇█"
+ROWS, WIDEST = 7, 100
+"""Size of the curve."""
+ROOM = ROWS + 7
+"""Lines that a terminal must have for the curve to be shown."""
 
 
 class View:
@@ -45,7 +49,8 @@ class View:
     def show(self, progress: Progress, *, final: bool = False) -> None:
         """The state of the study now."""
         if self.live:
-            self.live.update(_panel(progress), refresh=True)
+            width, height = self.console.size
+            self.live.update(panel(progress, width=width, height=height), refresh=True)
         elif final or time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
             self._last_plain = time.monotonic()
             self.say(sentence(progress))
@@ -74,39 +79,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def sparkline(values: list[float | None]) -> str:
-    """One block per value, scaled between the lowest and the highest; a dot where there is none."""
-    known = sorted(value for value in values if value is not None)
-    if not known:
-        return ""
-    # A collapsed λ would flatten all others: the scale starts at the lower quartile's distance below the median.
-    floor = max(known[0], known[len(known) // 2] - 3 * (known[-1] - known[len(known) // 2] + 1e-3))
-    span = max(known[-1] - floor, 1e-9)
-    return "".join(
-        "·" if value is None else BLOCKS[max(1, round(8 * max(0.0, value - floor) / span))] for value in values
-    )
-
-
 def _score(mean: float | None) -> str:
     return "–" if mean is None else f"{mean:.4f}"
 
 
-def _panel(progress: Progress) -> RenderableType:
+def panel(progress: Progress, *, width: int, height: int) -> RenderableType:
+    """The live view: how far, what is known, and the curve if there is room for it."""
     table = Table.grid(padding=(0, 1))
     table.add_row(
-        Text(progress.study, style="bold"),
-        ProgressBar(total=max(1, progress.fits_expected), completed=progress.fits_done, width=36),
-        Text(f"{progress.fits_done}/{progress.fits_expected} fold fits"),
-        Text("" if progress.eta_s is None else f"~{duration(progress.eta_s)} left", style="dim"),
+        Text(progress.study, style="bold", overflow="ellipsis", no_wrap=True),
+        ProgressBar(total=max(1, progress.fits_expected), completed=progress.fits_done, width=max(8, width // 3)),
+        Text(f"{progress.fits_done}/{progress.fits_expected} fits", no_wrap=True),
+        Text("" if progress.eta_s is None else f"~{duration(progress.eta_s)} left", style="dim", no_wrap=True),
     )
-    lines: list[RenderableType] = [table]
-    counts = f"{progress.slots} λ's: {progress.complete} complete, {progress.parked} dropped, {progress.failed} failed"
+    lines = [f"{progress.slots} λ's: {progress.complete} complete, {progress.parked} dropped, {progress.failed} failed"]
     if progress.best is not None:
-        counts += f"; best so far λ/m = {progress.best:.2e} ({_score(progress.best_mean)})"
-    lines.append(Text(counts))
-    if any(value is not None for value in progress.curve):
-        low, high = progress.range
-        lines.append(
-            Text(f"λ/m {low:.0e} {sparkline(list(progress.curve))} {high:.0e}   λ = 0: {_score(progress.baseline)}")
-        )
-    return Group(*lines)
+        lines.append(f"best so far λ/m = {progress.best:.2e}: {_score(progress.best_mean)}")
+    if height >= ROOM:
+        curve = sketch(progress.curve, progress.baseline, progress.range, width=min(width, WIDEST), height=ROWS)
+        lines += [*curve, "● all folds  ○ running  · dropped  ┄ λ = 0"] if curve else []
+    return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))

@@ -20,6 +20,7 @@ def best(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = 
     """Print the answer: the stored one, or a provisional one while the study runs."""
     from lamsearch import dossier, wording
     from lamsearch.answer import to_json
+    from lamsearch.cli.session import fitted, write_files
 
     store = open_store(storage, read_only=True)
     row = pick_study(store, study)
@@ -27,10 +28,9 @@ def best(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = 
     if answer is None:
         raise LamsearchError(f"study {row.name} ({row.state}): no answer yet, too few fold fits have finished")
     if out is not None:
-        from lamsearch.cli.session import write_files
-
         write_files(store, row, out)
-    typer.echo(json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else wording.terminal(answer))
+    body = to_json(answer)
+    typer.echo(json.dumps(body, indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer)))
 
 
 def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = False) -> None:
@@ -40,7 +40,10 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
 
     store = open_store(storage, read_only=True)
     rows = [store.study(study)] if study else sorted(store.studies(), key=lambda row: row.created_at)
-    found = [(row, progress(store, row, Clock())) for row in rows]
+    found = [
+        (row, progress(store, row, Clock(known=store.rate(row.id) if row.state in ("open", "closing") else None)))
+        for row in rows
+    ]
     workers = [worker for worker in store.workers() if worker.alive]
     if as_json:
         body = {
@@ -57,8 +60,7 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
             (
                 *(row.name, row.state + (f" ({row.reason})" if row.reason else "")),
                 *(f"{seen.fits_done}/{seen.fits_expected}", seen.slots, seen.complete, seen.parked, seen.failed),
-                "–" if seen.best is None else f"{seen.best:.2e}",
-                "–" if seen.fits_per_minute is None else f"{seen.fits_per_minute:.1f}",
+                *(_shown(seen.best, ".2e"), _shown(seen.fits_per_minute, ".1f")),
                 "–" if seen.eta_s is None else duration(seen.eta_s),
             )
             for row, seen in found
@@ -69,7 +71,7 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
     _table(
         ("worker", "host", "pid", "device", "doing", "last beat"),
         [
-            (worker.id, worker.host, worker.pid, worker.device, worker.doing or "–", f"{duration(worker.age_s)} ago")
+            (worker.id, worker.host, worker.pid, worker.device, worker.doing or "waiting", f"{duration(worker.age_s)} ago")
             for worker in workers
         ],
     )
@@ -98,9 +100,9 @@ def trials(
             ("trial", "λ", "λ/m", "state", "mean", "folds", "fold scores", "why"),
             [
                 (
-                    *("baseline" if record["slot"] < 0 else record["trial"], f"{record['lam']:.4g}"),
-                    *(f"{record['lam_over_m']:.3e}", record["state"]),
-                    "–" if record["mean"] is None else f"{record['mean']:.4f}",
+                    "baseline" if record["slot"] < 0 else _shown(record["trial"], ""),
+                    *(_shown(record["lam"], ".4g"), _shown(record["lam_over_m"], ".3e"), record["state"]),
+                    _shown(record["mean"], ".4f"),
                     *(record["folds"], " ".join(f"{score:.4f}" for score in record["fold_scores"])),
                     record["reason"] or "",
                 )
@@ -128,6 +130,10 @@ def studies() -> None:
     for name, path in study_files.packaged().items():
         comment = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         typer.echo(f"{name:15} {comment}")
+
+
+def _shown(value: object, spec: str) -> str:
+    return "–" if value is None else format(value, spec)
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from lamsearch.store import Store, StudyRow
 
 POLL_S = 0.5
+VALUES_AT = 23
+"""Column at which the values of ``wording.terminal`` begin."""
 _LEFT = {error.exit_code: error for error in (StorageFull, StorageUnavailable)}
 
 
@@ -63,10 +68,24 @@ def conclude(store: Store, row: StudyRow, folder: Path, *, as_json: bool) -> Non
         why = f"study {row.name} is {row.state}: {row.reason}" if row.reason else "too few fold fits have finished"
         typer.echo(f"no answer yet: {why}; run the same command again to resume {row.name}", err=as_json)
         return
-    typer.echo(json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else wording.terminal(answer))
+    typer.echo(
+        json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer))
+    )
     write_files(store, row, folder)
     if not as_json:
         typer.echo(f"files: {folder}/ (report.html, answer.json, curve.png, …)")
+
+
+def fitted(text: str) -> str:
+    """``text`` as it is in a pipe; on a terminal broken between words, under the column where its value begins."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(40, shutil.get_terminal_size().columns)
+    lines = []
+    for line in text.splitlines():
+        margin = " " * VALUES_AT if line.startswith("  ") and width >= 2 * VALUES_AT else ""
+        lines.append(textwrap.fill(line, width, subsequent_indent=margin, drop_whitespace=True, break_on_hyphens=False))
+    return "\n".join(lines)
 
 
 def write_files(store: Store, row: StudyRow, folder: Path) -> list[Path]:

@@ -101,16 +101,10 @@ class Store(Catalogue):
         finally:
             self._tokens.discard(claim.token)
 
-    def beat(self, worker_id: int, doing: str | None = None) -> frozenset[str]:
+    def beat(self, worker_id: int) -> frozenset[str]:
         """Prolong all leases of this process; the tokens of those that are lost."""
-        tokens = frozenset(self._tokens)
-
-        def body(connection: Connection) -> frozenset[str]:
-            if doing is not None:
-                fleet.say(connection, worker_id, doing)
-            return leases.extend(connection, worker_id, tokens, self.service.grace_s)
-
-        return self.database.write(body)
+        tokens, grace_s = frozenset(self._tokens), self.service.grace_s
+        return self.database.write(lambda connection: leases.extend(connection, worker_id, tokens, grace_s))
 
     def free_worker(self, worker_id: int, *, reason: str = "its worker process died") -> int:
         """Take all leases of a worker that is gone; how many. Each costs its fit an attempt, with ``reason``.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from lamsearch.config import StudyConfig
 from lamsearch.errors import UnknownStudy
@@ -17,6 +17,9 @@ from lamsearch.store.engine import NoTables
 from lamsearch.store.health import Health, health
 from lamsearch.store.rows import StudyRow, StudyState, fold_result, study_row
 from lamsearch.store.view import PlanLike
+
+RATE_OVER_S = 300.0
+RATE_FITS = 3
 
 
 class Catalogue(Base):
@@ -117,6 +120,15 @@ class Catalogue(Base):
         query = select(tables.fold_results).where(columns.study_id == study_id)
         ordered = query.order_by(columns.slot, columns.replicate, columns.fold)
         return self.database.read(lambda connection: tuple(fold_result(row) for row in connection.execute(ordered)))
+
+    def rate(self, study_id: int) -> float | None:
+        """Fold fits per second during the last minutes, over all workers; None if there were too few."""
+        recorded = tables.fold_results.c.recorded_at
+        query = select(func.count(), tables.now() - func.min(recorded)).where(
+            tables.fold_results.c.study_id == study_id, recorded > tables.now() - RATE_OVER_S
+        )
+        n, seconds = self.database.read(lambda connection: connection.execute(query).one())
+        return (n - 1) / seconds if n >= RATE_FITS and seconds > 0 else None
 
     def executed(self, study_id: int) -> int:
         """Fold fits started and no longer running, repeats after faults included."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, update
 
+from lamsearch.records import BASELINE
+from lamsearch.rules import WHOLE
 from lamsearch.store.rows import WorkerInfo, WorkerRow
-from lamsearch.store.tables import now, workers
+from lamsearch.store.tables import leases, now, studies, workers
 
 FORGET_S = 7 * 86400
 """Workers that left longer ago are not listed."""
@@ -24,18 +26,14 @@ def register(connection: Connection, info: WorkerInfo, beat_s: float) -> int:
     )
 
 
-def say(connection: Connection, worker_id: int, doing: str) -> None:
-    """What the worker is doing, for ``status``."""
-    connection.execute(update(workers).where(workers.c.id == worker_id).values(doing=doing, last_beat=now()))
-
-
 def leave(connection: Connection, worker_id: int) -> None:
     """It has left, or was found dead."""
-    connection.execute(update(workers).where(workers.c.id == worker_id).values(left=now(), doing=""))
+    connection.execute(update(workers).where(workers.c.id == worker_id).values(left=now()))
 
 
 def listed(connection: Connection, grace_s: float) -> list[WorkerRow]:
     """Workers that have not left, and those that left lately; the latest first."""
+    doing = _doing(connection)
     rows = connection.execute(
         select(workers, (now() - workers.c.last_beat).label("age_s"))
         .where(workers.c.last_beat > now() - FORGET_S)
@@ -47,7 +45,7 @@ def listed(connection: Connection, grace_s: float) -> list[WorkerRow]:
             host=row.host,
             pid=row.pid,
             device=row.device,
-            doing=row.doing,
+            doing=", ".join(doing.get(row.id, ())),
             started=row.started,
             last_beat=row.last_beat,
             age_s=max(0.0, row.age_s),
@@ -55,3 +53,16 @@ def listed(connection: Connection, grace_s: float) -> list[WorkerRow]:
         )
         for row in rows
     ]
+
+
+def _doing(connection: Connection) -> dict[int, list[str]]:
+    """Worker → what it holds leases on, in words."""
+    held = select(leases, studies.c.name).join(studies, studies.c.id == leases.c.study_id)
+    found: dict[int, list[str]] = {}
+    for row in connection.execute(held.where(leases.c.worker_id.is_not(None)).order_by(leases.c.id)):
+        lam = "λ = 0" if row.slot == BASELINE else f"slot {row.slot}"
+        fold = "all folds" if row.fold == WHOLE else f"fold {row.fold}"
+        again = f" of replicate {row.replicate}" if row.replicate else ""
+        words = f"{lam}, {fold}{again}" if row.kind == "fit" else row.kind
+        found.setdefault(row.worker_id, []).append(f"{row.name}: {words}")
+    return found

@@ -149,7 +149,6 @@ workers = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("device", Text, nullable=False),
-    Column("doing", Text, nullable=False, default=""),
     Column("beat_s", Float, nullable=False),
     Column("started", Double, nullable=False),
     Column("last_beat", Double, nullable=False),
