@@ -17,6 +17,9 @@ from lamsearch.rules import Rules
 
 MIN_FITS = 2
 """Fold fits before a rate is told."""
+SPARE_FITS, CONCLUDE_S = 5, 2.0
+"""What an end in time takes beyond its fits: those that run already, and the refit (one worker, on k/(k−1) of a fold's
+images, while the others are idle); then the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +149,7 @@ def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rule
         ),
         fits_per_minute=rate * 60 if rate else None,
         eta_s=(expected - done) / rate if rate and not now.done else None,
-        # The refit sees k/(k−1) of a fold's images; one worker does it.
-        closing_s=(len(closing) + 2) / rate if rate else 0.0,
+        closing_s=((len(closing) + SPARE_FITS) / rate if rate else 0.0) + CONCLUDE_S,
     )
 
 

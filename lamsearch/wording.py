@@ -52,6 +52,11 @@ def measured_range(answer: Answer) -> tuple[float, float]:
     return (min(members), max(members)) if answer.lam in members else (answer.range_low, answer.range_high)
 
 
+def unfinished(answer: Answer) -> int:
+    """λ's that were neither measured on all folds nor dropped: the search is not over, or time was up."""
+    return sum(point.status in ("running", "waiting") for point in answer.curve if point.slot != BASELINE)
+
+
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
     low, high = measured_range(answer)
@@ -68,7 +73,8 @@ def how_sure(answer: Answer) -> str:
     if zero_in_range(answer):
         text += " λ = 0 is better still." if answer.verdict == "hurts" else " λ = 0 does as well."
     if others:
-        text += f" {count(others, 'other λ')} dropped early, as unlikely to do better, may do as well."
+        why = "without all folds" if unfinished(answer) else "dropped early, as unlikely to do better,"
+        text += f" {count(others, 'other λ')} {why} may do as well."
     return text
 
 
@@ -114,10 +120,12 @@ def cost(answer: Answer) -> str:
     """Fold fits spent against the full cost, and what became of the λ's."""
     spent = answer.budget
     share = percent(spent.fold_fits / spent.fold_fits_full, 0) if spent.fold_fits_full else "–"
-    failed = f", {spent.failed} failed" if spent.failed else ""
+    left = min(unfinished(answer), spent.pruned)
+    rest = f", {spent.pruned - left} dropped early" + (f", {left} not finished" if left else "")
+    rest += f", {spent.failed} failed" if spent.failed else ""
     return (
         f"{spent.fold_fits:,} of {count(spent.fold_fits_full, 'fold fit')} ({share}) in {duration(spent.seconds)}; "
-        f"of {count(spent.trials, 'λ')} {spent.complete} measured on all folds, {spent.pruned} dropped early{failed}"
+        f"of {count(spent.trials, 'λ')} {spent.complete} measured on all folds{rest}"
     )
 
 
@@ -188,4 +196,5 @@ def terminal(answer: Answer) -> str:
     rows = facts(answer)
     width = max(len(label) for label, _ in rows)
     lines = [f"{answer.study}: {headline(answer)}", *(f"  {label:<{width}}  {text}" for label, text in rows)]
-    return "\n".join([*lines, *(f"  note: {edge.message}" for edge in answer.edges)])
+    notes = [*(edge.message for edge in answer.edges), *answer.notes]
+    return "\n".join([*lines, *(f"  note: {note}" for note in notes)])

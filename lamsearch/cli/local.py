@@ -126,6 +126,7 @@ class LocalWorkers:
                 child.restarts = 0 if time.monotonic() - child.started > SETTLED_S else child.restarts + 1
                 if child.restarts > MAX_RESTARTS:
                     continue
+                child.lines.append(f"worker {child.process.pid} died ({_cause(code)}); another takes its place")
                 child.start()
                 child.go()
                 running = True
@@ -168,6 +169,10 @@ class LocalWorkers:
         for row in store.workers():
             if row.pid == child.process.pid and row.host == host and row.alive:
                 store.free_worker(row.id, reason=reason)
+
+
+def _cause(code: int) -> str:
+    return signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
 
 
 _FINAL = {2, 74, 75}
