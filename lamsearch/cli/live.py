@@ -26,8 +26,8 @@ ROOM = ROWS + 7
 class View:
     """Shows ``Progress``. Writes to standard error, so that standard output holds the answer alone."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, highlight=False, quiet=quiet)
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr, highlight=False)
         self.live = Live(console=self.console, transient=True, auto_refresh=False) if self.console.is_terminal else None
         self._last_plain = -PLAIN_EVERY_S
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ from lamsearch.cli.options import (
     pick_study,
     storage_url,
 )
-from lamsearch.errors import LamsearchError
+from lamsearch.errors import InputError, LamsearchError
 
 Named = Annotated[str, typer.Argument(metavar="STUDY", help="Name in the database.")]
 
@@ -52,6 +53,8 @@ def delete(
     """Delete a study with all its results."""
     store = open_store(storage)
     row = store.study(study)
+    if not yes and not sys.stdin.isatty():
+        raise InputError(f"delete {row.name}: there is nobody to ask; say --yes")
     if not yes and not typer.confirm(f"delete study {row.name} with all its results?"):
         raise typer.Exit(1)
     store.delete(row.name)

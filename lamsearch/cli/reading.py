@@ -71,7 +71,14 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
     _table(
         ("worker", "host", "pid", "device", "doing", "last beat"),
         [
-            (worker.id, worker.host, worker.pid, worker.device, worker.doing or "waiting", f"{duration(worker.age_s)} ago")
+            (
+                worker.id,
+                worker.host,
+                worker.pid,
+                worker.device,
+                worker.doing or "waiting",
+                f"{duration(worker.age_s)} ago",
+            )
             for worker in workers
         ],
     )

@@ -90,7 +90,7 @@ def run(
             from lamsearch.cli import session
 
             if row.state != "done":
-                code = session.follow(store, row, local, stop, seconds=seconds, quiet=as_json)
+                code = session.follow(store, row, local, stop, seconds=seconds)
                 local.ask_to_stop()
             session.conclude(store, store.study(row.name), folder, as_json=as_json)
         finally:

@@ -29,10 +29,10 @@ VALUES_AT = 23
 _LEFT = {error.exit_code: error for error in (StorageFull, StorageUnavailable)}
 
 
-def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seconds: float | None, quiet: bool) -> int:
+def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seconds: float | None) -> int:
     """Show progress until the workers have left or somebody says stop. Returns the exit code."""
     started, clock, closing = time.monotonic(), Clock(), False
-    with View(quiet=quiet) as view:
+    with View() as view:
         while True:
             running = local.tend(store)
             for line in local.messages():

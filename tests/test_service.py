@@ -1,0 +1,106 @@
+"""`submit` and `worker`: every sampler, pruner, penalty, optimiser and loss, through one database and one worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = "--trials 4 --folds 2 --epochs 2 --set data.n=150"
+STUDIES = {
+    "a": "--sampler qmc --pruner wilcoxon --set loss.penalty=l1 --set training.optimiser=sgd "
+    "--set search.metric=log_loss",
+    "b": "--sampler random --pruner median --set loss.data=mse --set loss.penalise_biases=true",
+    "c": "--sampler tpe --pruner percentile --set model.kind=linear --set training.optimiser=gd --set training.lr=0.1",
+    "d": "--sampler gp --pruner halving --set loss.penalty=elastic_net --set loss.l1_ratio=0.2 --seed 7",
+    "e": "--sampler grid --pruner hyperband --set loss.penalty=decoupled --set data.label_noise=0.1",
+    "f": "--pruner none --until sure --replicates 2 --set training.batch=16 --set search.low=1e-4",
+}
+FILE = """name = "from-file"
+[data]
+n = 150
+[model]
+kind = "linear"
+[search]
+trials = 3
+folds = 2
+"""
+
+
+def command(arguments: str) -> list[str]:
+    return [sys.executable, "-m", "lamsearch", *shlex.split(arguments)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All studies submitted at once to a database that does not exist yet, then served by one worker."""
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "mine.toml").write_text(FILE, encoding="utf-8")
+    lines = [f"submit {SMALL} --name {name} {flags}" for name, flags in STUDIES.items()]
+    lines.append("submit mine.toml --epochs 2")
+    environ = {**os.environ, "LAMSEARCH_STORAGE_FILE": str(folder / "url")}
+    (folder / "url").write_text(f"sqlite:///{folder}/service.db\n", encoding="utf-8")
+    started = [
+        subprocess.Popen(command(line), cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for line in lines
+    ]
+    for process, line in zip(started, lines, strict=True):
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 0, f"{line}: {said.decode()}"
+    work = "worker --exit-when-done --device cpu --set service.poll_s=0.1"
+    done = subprocess.run(
+        command(work), cwd=folder, env=environ, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+def asked(folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+    arguments += " --storage service.db"
+    return subprocess.run(command(arguments), cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_one_worker_serves_all_open_studies_to_their_answers(served: Path) -> None:
+    status = json.loads(asked(served, "status --json").stdout)
+    assert {study["study"]: study["state"] for study in status["studies"]} == dict.fromkeys(
+        [*STUDIES, "from-file"], "done"
+    )
+    assert status["workers"] == []
+
+
+@pytest.mark.parametrize("name", [*STUDIES, "from-file"])
+def test_every_budget_is_kept_and_every_answer_is_whole(served: Path, name: str) -> None:
+    answer = json.loads(asked(served, f"best {name} --json").stdout)
+    spent = answer["budget"]
+    assert spent["trials"] == spent["complete"] + spent["pruned"] + spent["failed"] == (3 if name == "from-file" else 4)
+    assert spent["failed"] == 0
+    assert answer["status"] == "final"
+    assert answer["test"]["n"] > 0
+    if name == "f":
+        assert min(point["lam_over_m"] for point in answer["curve"] if point["slot"] >= 0) >= 0.999e-4
+
+
+def test_a_study_is_stopped_resumed_extended_and_deleted(served: Path) -> None:
+    assert "is done" in asked(served, "resume a").stdout
+    assert asked(served, "extend from-file 0.05 0.1").returncode == 0
+    assert asked(served, "stop from-file").returncode == 0
+    rows = json.loads(asked(served, "trials from-file --json").stdout)
+    assert [row["state"] for row in rows].count("waiting") == 2
+    assert "from-file is open" in asked(served, "resume from-file").stdout
+    assert "say --yes" in asked(served, "delete from-file").stderr
+    assert asked(served, "delete from-file --yes").returncode == 0
+    gone = asked(served, "best from-file")
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert "studies there: a, b, c, d, e, f" in gone.stderr
+
+
+def test_a_difference_in_identity_is_refused_with_both_values(served: Path) -> None:
+    done = asked(served, f"submit {SMALL} --name a {STUDIES['a']} --seed 5")
+    assert done.returncode == 2
+    assert "search.seed: stored 0, asked 5" in done.stderr
+    assert "--name a-2" in done.stderr
