@@ -73,6 +73,13 @@ def test_the_panel_fits_its_terminal(width: int, height: int) -> None:
     assert ("●" in file.getvalue()) == (height >= 14)
 
 
+def test_what_has_not_changed_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with View() as view:
+        view.show(progress())
+        view.show(progress(), final=True)
+    assert capsys.readouterr().err.count("fold fits") == 1
+
+
 def test_a_pipe_gets_plain_lines_ten_seconds_apart(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,11 +88,12 @@ def test_a_pipe_gets_plain_lines_ten_seconds_apart(
     with View() as view:
         for second in range(25):
             now = float(second)
-            view.show(progress())
-        view.show(progress(), final=True)
+            view.show(progress(fits_done=second // 2))
+        view.show(progress(fits_done=12), final=True)
+        view.show(progress(fits_done=99), final=True)
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.splitlines() == [sentence(progress())] * 4
+    assert output.err.splitlines() == [sentence(progress(fits_done=done)) for done in (0, 5, 10, 12, 99)]
     assert "\x1b" not in output.err
 
 

@@ -29,7 +29,7 @@ class View:
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
         self.live = Live(console=self.console, transient=True, auto_refresh=False) if self.console.is_terminal else None
-        self._last_plain = -PLAIN_EVERY_S
+        self._last_plain, self._last_line = -PLAIN_EVERY_S, ""
 
     def __enter__(self) -> Self:
         if self.live:
@@ -52,8 +52,10 @@ class View:
             width, height = self.console.size
             self.live.update(panel(progress, width=width, height=height), refresh=True)
         elif final or time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
-            self._last_plain = time.monotonic()
-            self.say(sentence(progress))
+            line = sentence(progress)
+            if line != self._last_line:
+                self.say(line)
+            self._last_plain, self._last_line = time.monotonic(), line
 
 
 def sentence(progress: Progress) -> str:

@@ -67,8 +67,9 @@ def storage_url(flag: str | None) -> str:
     if path := os.environ.get("LAMSEARCH_STORAGE_FILE"):
         try:
             return Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {error.strerror}; put the database URL there") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a text file"
+            raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {why}; put the database URL there") from None
     return DEFAULT_STORAGE
 
 

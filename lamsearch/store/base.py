@@ -59,6 +59,8 @@ class Base:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._mirror is not None:
+            self._mirror.close()
         self.database.dispose()
 
     def _read(self, work: Callable[[Connection], T]) -> T:

@@ -39,6 +39,12 @@ class Mirror:
             self._storage = optuna_study.open_storage(self.database, create=False)
         return self._storage
 
+    def close(self) -> None:
+        """Close Optuna's connections."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+
     def prepare(self, name: str) -> None:
         """Make Optuna's tables if need be, and refuse a name that a foreign study holds, before anything is written."""
         if self._storage is None:

@@ -1,0 +1,96 @@
+"""Start-up: asking for help and reading a database load no library that takes long to load."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamsearch import preparation
+from lamsearch.config import parse_study
+from lamsearch.stopping import Stop
+from lamsearch.store import Store
+from lamsearch.worker import Options, Worker
+
+SLOW = {"torch", "sklearn", "scipy.stats", "matplotlib", "optuna", "plotly", "torchvision", "pandas"}
+SLOW_FOR_HELP = SLOW | {"numpy", "scipy", "sqlalchemy", "rich.live"}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with an answer, in a file that nobody may write to."""
+    folder = tmp_path_factory.mktemp("startup")
+    raw = {"data": {"n": 150}, "model": {"kind": "linear"}, "training": {"epochs": 1}}
+    config = parse_study({**raw, "search": {"trials": 2, "folds": 2}}, where="test")
+    store = Store(str(folder / "lamsearch.db"))
+    _, facts = preparation.facts(config)
+    store.submit(config, facts)
+    threads = torch.get_num_threads()
+    Worker(store, Options(exit_when_done=True), Stop()).run()
+    torch.set_num_threads(threads)
+    store.close()
+    return folder / "lamsearch.db"
+
+
+def loaded(arguments: list[str], folder: Path) -> tuple[set[str], subprocess.CompletedProcess[str]]:
+    """Modules that a command imports, and how it went."""
+    command = [sys.executable, "-X", "importtime", "-m", "lamsearch", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}, done
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["worker", "--help"], ["--version"]])
+def test_help_loads_next_to_nothing(tmp_path: Path, arguments: list[str]) -> None:
+    modules, done = loaded(arguments, tmp_path)
+    assert done.returncode == 0
+    assert "typer" in modules
+    assert modules & SLOW_FOR_HELP == set()
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["best"], ["trials"], ["best", "--json"], ["studies"]])
+def test_reading_loads_no_slow_library_and_leaves_nothing_behind(database: Path, arguments: list[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in database.parent.iterdir()}
+    modules, done = loaded(arguments, database.parent)
+    assert done.returncode == 0
+    assert modules & SLOW == set()
+    assert {path: path.stat().st_mtime_ns for path in database.parent.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/usr/bin/setpriv").exists() and os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("command", ["status", "best", "trials"])
+def test_reading_works_where_nothing_can_be_written(database: Path, command: str) -> None:
+    folder = database.parent
+    drop = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+    database.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [*drop, sys.executable, "-m", "lamsearch", command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        folder.chmod(0o755)
+        database.chmod(0o644)
+
+
+@pytest.mark.parametrize("command", ["status", "best", "trials", "report", "dashboard", "doctor nosuch"])
+def test_asking_an_absent_database_does_not_make_it(tmp_path: Path, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lamsearch", *command.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert list(tmp_path.iterdir()) == []
