@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamsearch import environment
-from lamsearch.errors import InputError, StorageUnavailable
+from lamsearch.errors import InputError, LamsearchError, StorageUnavailable
 
 if TYPE_CHECKING:
     from lamsearch.store import Store
@@ -149,7 +149,7 @@ class LocalWorkers:
             child.hang_up()
 
     def stop(self, store: Store | None, *, within_s: float) -> None:
-        """Ask all to stop, wait, kill those that do not, and free what they held."""
+        """Ask all to stop, wait, kill those that do not, and free what they held. ``store``: None if it is away."""
         self.ask_to_stop()
         deadline = time.monotonic() + within_s
         for child in self.children:
@@ -158,8 +158,11 @@ class LocalWorkers:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
-            if store is not None:
-                self._free(store, child)
+        if store is not None:
+            # A full or absent database has been reported by then, and leases expire by themselves.
+            with contextlib.suppress(LamsearchError):
+                for child in self.children:
+                    self._free(store, child)
 
     @staticmethod
     def _free(store: Store, child: Child) -> None:

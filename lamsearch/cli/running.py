@@ -34,7 +34,7 @@ from lamsearch.cli.options import (
     split_service,
     storage_url,
 )
-from lamsearch.errors import InputError
+from lamsearch.errors import InputError, StorageUnavailable
 
 if TYPE_CHECKING:
     from lamsearch.config import ServiceConfig, StudyConfig
@@ -80,6 +80,7 @@ def run(
             url=url, study=config.name, device=device, count=workers, service=pairs, allow_code=allow_code
         )
         store = open_store(storage, service)
+        reachable: Store | None = store
         try:
             if not any(row.name == config.name and row.state == "done" for row in store.studies()):
                 local.start()  # they import torch while we look at the data and make the study
@@ -93,8 +94,11 @@ def run(
                 code = session.follow(store, row, local, stop, seconds=seconds)
                 local.ask_to_stop()
             session.conclude(store, store.study(row.name), folder, as_json=as_json)
+        except StorageUnavailable:
+            reachable = None
+            raise
         finally:
-            local.stop(store, within_s=PATIENCE_S)
+            local.stop(reachable, within_s=PATIENCE_S)
     raise typer.Exit(code)
 
 
