@@ -47,9 +47,9 @@ class StudyMeta:
 class CurvePoint:
     """One λ on the CV curve.
 
-    ``mean`` is its level (of a λ without all cells: the chosen λ's level plus ``difference``, so that an easy fold
-    does not flatter it), ``sem`` the level's error over its cells; ``difference`` (to the chosen λ, on shared cells)
-    and ``se`` are paired. ``difference_low/high`` is the interval that decides membership of E (``in_range``).
+    ``mean`` is its level on the chosen λ's cells (of a λ without all of them: less what its cells give to everybody, so
+    that an easy fold does not flatter it), ``sem`` the level's error over its cells; ``difference`` (to the chosen λ's
+    level) and ``se`` are paired. ``difference_low/high`` is the interval that decides membership of E (``in_range``).
     """
 
     slot: int
@@ -107,7 +107,11 @@ class TestScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What was spent. ``fold_fits`` are unique results; ``fold_fits_executed`` counts repeats after faults too."""
+    """What was spent. ``fold_fits`` are unique results; ``fold_fits_executed`` counts repeats after faults too.
+
+    ``epochs``: of one network each, over all fold fits, with the ``stopped_epochs`` of those that an epoch pruner ended
+    and that left no result. ``fold_fits_full``, ``epochs_full``: one set of folds of every λ and of λ = 0.
+    """
 
     trials: int
     complete: int
@@ -118,6 +122,9 @@ class Budget:
     fold_fits_full: int
     seconds: float
     fit_seconds: float
+    epochs: int = 0
+    epochs_full: int = 0
+    stopped_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

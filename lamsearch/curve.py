@@ -11,7 +11,6 @@ from lamsearch import pairs
 from lamsearch.answer import CurvePoint, PointStatus, StudyMeta
 from lamsearch.records import FitKey, Parked, ScoreTable, SlotRow
 from lamsearch.rules import Scale
-from lamsearch.smooth import Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +41,21 @@ def _place(row: SlotRow) -> tuple[float, int]:
     return (-1.0 if row.is_baseline else float(row.lam_over_m or 0.0), row.slot)
 
 
-def grid_of(rows: Sequence[SlotRow], scores: Mapping[FitKey, float], meta: StudyMeta, scale: Scale) -> pairs.Grid:
+def grid_of(
+    rows: Sequence[SlotRow], scores: Mapping[FitKey, float], *, n_folds: int, n_images: int, scale: Scale
+) -> pairs.Grid:
     """The scores of ``rows`` in all cells, replicate 0 first."""
     replicates = 1 + max((key.replicate for key in scores), default=0)
     row_of = {row.slot: number for number, row in enumerate(rows)}
-    matrix = np.full((len(rows), replicates * meta.n_folds), np.nan)
+    matrix = np.full((len(rows), replicates * n_folds), np.nan)
     for key, score in scores.items():
         if key.slot in row_of:
-            matrix[row_of[key.slot], key.replicate * meta.n_folds + key.fold] = score
+            matrix[row_of[key.slot], key.replicate * n_folds + key.fold] = score
     return pairs.Grid(
         decades=np.array([-np.inf if row.is_baseline else np.log10(row.lam_over_m or np.nan) for row in rows]),
         scores=matrix,
-        n_folds=meta.n_folds,
-        n_images=meta.n_images,
+        n_folds=n_folds,
+        n_images=n_images,
         floor=scale.floor,
         near=scale.near,
     )
@@ -63,9 +64,7 @@ def grid_of(rows: Sequence[SlotRow], scores: Mapping[FitKey, float], meta: Study
 def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
     """One point per λ, rising, the baseline first. ``parked``: why a λ got no further folds."""
     grid, versus = case.grid, case.versus
-    smooth, _ = pairs.smoothed(grid, max(grid.floor, versus.pooled_sd / np.sqrt(2.0)))
     cells = np.isfinite(grid.scores).sum(axis=1)
-    reference = float(np.nanmean(grid.scores[case.chosen]))
     points = []
     for number, row in enumerate(case.rows):
         seen = grid.scores[number][np.isfinite(grid.scores[number])]
@@ -83,9 +82,9 @@ def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
                 lam_over_m=case.lam_over_m(number),
                 status=status,
                 n_cells=int(cells[number]),
-                mean=_mean(seen, reference, versus.mean[number], whole=bool(grid.complete[number])),
+                mean=_known(versus.level[number]),
                 sem=float(seen.std(ddof=1) / np.sqrt(len(seen))) if len(seen) > 1 else None,
-                smooth=_known(smooth[number]) if len(seen) and not row.is_baseline else None,
+                smooth=_known(versus.smooth[number]) if len(seen) and not row.is_baseline else None,
                 difference=_known(versus.mean[number]),
                 se=_known(versus.se[number]),
                 difference_low=_known(versus.low[number]),
@@ -96,12 +95,6 @@ def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
             )
         )
     return tuple(points)
-
-
-def _mean(seen: Floats, reference: float, difference: float, *, whole: bool) -> float | None:
-    if not len(seen):
-        return None
-    return float(seen.mean()) if whole or not np.isfinite(difference) else reference + float(difference)
 
 
 def _known(value: float) -> float | None:

@@ -79,7 +79,7 @@ def closing_fits(runners: Sequence[Runner], rules: Rules) -> list[tuple[int, ran
         return []
     level = np.array([np.mean(runner.scores) if runner.scores else np.nan for runner in runners])
     sigma = max(rules.scale.floor, pairs.noise_near(grid, level - level[rows].max()))
-    curve, _ = pairs.smoothed(grid, sigma)
+    curve = pairs.smoothed(grid, sigma).mean
     behind = curve - curve[rows].max()
     good = [int(row) for row in np.flatnonzero(rows & (behind >= -sigma * np.sqrt(2.0 / rules.n_folds)))]
     pick = max(good, key=lambda row: (len(runners[row].scores), round(float(curve[row]), 9), row))

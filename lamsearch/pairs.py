@@ -4,6 +4,9 @@ All λ's of a cell (replicate, fold) share its split, initial weights and batch 
 are measured on shared cells only. Training sets of folds overlap, so that the plain error sd/√r is too small:
 Nadeau & Bengio 2003 (Inference for the generalization error) add 1/(k − 1) to 1/r. The variance of a difference is
 shrunk towards that of all λ's near the chosen one, with the weight of ``PRIOR_FREEDOM`` observations.
+
+A λ that lacks cells is compared by its level: its mean over the cells that it has, less what these cells give to
+everybody (the smoother's cell effects). Where two λ's have the same cells that is the plain mean difference.
 """
 
 from __future__ import annotations
@@ -56,14 +59,26 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curve:
+    """``mean`` (n,): each row's height, up to a constant; ``cells`` (c,): each cell's effect, NaN if unmeasured."""
+
+    mean: Floats
+    cells: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Every row against row ``chosen``; arrays (n,), NaN where nothing is shared.
 
     ``mean`` is d̄ (negative: worse than the chosen λ), ``sd`` the shrunk s̃ of one difference, ``se`` and ``t`` make
     the interval ``low`` … ``high``; ``shared`` counts cells; ``pooled_sd`` is s_p. ``inside``: E, high ≥ 0.
+    ``level``: every measured row's score as it would be on the chosen λ's cells; ``mean`` is its distance to the chosen
+    λ's. ``smooth``: the smoother's curve on the same scale.
     """
 
     chosen: int
+    level: Floats
+    smooth: Floats
     mean: Floats
     sd: Floats
     se: Floats
@@ -92,15 +107,43 @@ def compare(grid: Grid, chosen: int) -> Comparison:
     d = grid.scores - grid.scores[chosen]
     shared = np.isfinite(d).sum(axis=1).astype(np.float64)
     cells = np.where(shared > 0, shared, np.nan)
-    mean = np.nansum(d, axis=1) / cells
-    squares = np.nansum((d - mean[:, None]) ** 2, axis=1)  # (r − 1) · var(d)
-    pooled = 2.0 * noise_near(grid, mean) ** 2
+    on_shared = np.nansum(d, axis=1) / cells
+    squares = np.nansum((d - on_shared[:, None]) ** 2, axis=1)  # (r − 1) · var(d)
+    pooled = 2.0 * noise_near(grid, on_shared) ** 2
+    curve = smoothed(grid, max(grid.floor, float(np.sqrt(pooled / 2.0))))
+    level, reference = _levels(grid, chosen, curve.cells)
+    mean = np.where(shared > 0, level - level[chosen], np.nan)
     sd = np.sqrt((squares + PRIOR_FREEDOM * pooled) / (cells - 1 + PRIOR_FREEDOM))
     sd = np.maximum(sd, 1.0 / grid.n_images)
     se = sd * np.sqrt(1.0 / cells + 1.0 / (grid.n_folds - 1))
     se[chosen] = 0.0
     t = stdtrit(np.where(shared > 0, cells - 1 + PRIOR_FREEDOM, np.nan), 0.975)
-    return Comparison(chosen=chosen, mean=mean, sd=sd, se=se, t=t, shared=shared, pooled_sd=float(np.sqrt(pooled)))
+    return Comparison(
+        chosen=chosen,
+        level=level,
+        smooth=curve.mean + reference,
+        mean=mean,
+        sd=sd,
+        se=se,
+        t=t,
+        shared=shared,
+        pooled_sd=float(np.sqrt(pooled)),
+    )
+
+
+def _levels(grid: Grid, chosen: int, effects: Floats) -> tuple[Floats, float]:
+    """Level of each row, (n,), NaN if unmeasured; and the mean of the ``effects`` (c,) of the chosen row's cells.
+
+    A constant added to all scores of one cell moves all levels alike. Rows that have exactly the chosen row's cells
+    get their plain mean.
+    """
+    seen = np.isfinite(grid.scores)
+    count = np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)
+    reference = float(effects[seen[chosen]].mean())
+    plain = np.where(seen, grid.scores, 0.0).sum(axis=1) / count
+    ease = np.where(seen, np.nan_to_num(effects), 0.0).sum(axis=1) / count
+    same = (seen == seen[chosen]).all(axis=1)
+    return np.where(same, plain, plain - ease + reference), reference
 
 
 def noise_near(grid: Grid, mean: Floats) -> float:
@@ -114,16 +157,14 @@ def noise_near(grid: Grid, mean: Floats) -> float:
     return noise_of_one_fold(values, floor=grid.floor)
 
 
-def smoothed(grid: Grid, sigma: float) -> tuple[Floats, Floats]:
-    """Posterior mean and sd, each (n,), of the curve, on the scale of scores (replicate 0's mean cell effect added)."""
+def smoothed(grid: Grid, sigma: float) -> Curve:
+    """The smoother's posterior of the curve."""
     capped = winsorise(grid.scores, sigma)
     sums, counts = tally(capped)
     places, row_of = _places(grid.decades)
     total, held = (_gathered(values, row_of, len(places)) for values in (sums, counts))
     posterior = smooth(places, total, held, sigma)
-    level = float(np.nanmean(posterior.cells[: grid.n_folds]))
-    spread = np.sqrt(np.maximum(np.diagonal(posterior.cov), 0.0))
-    return posterior.mean[row_of] + level, spread[row_of]
+    return Curve(mean=posterior.mean[row_of], cells=posterior.cells)
 
 
 def choose(grid: Grid) -> tuple[int, str]:
@@ -136,7 +177,8 @@ def choose(grid: Grid) -> tuple[int, str]:
         some = grid.measured & grid.positive
         if not some.any():
             return -1, ""
-        return argmax_largest(smoothed(grid, noise_near(grid, np.zeros(len(some))))[0], some), "smoothed partial folds"
+        curve = smoothed(grid, noise_near(grid, np.zeros(len(some))))
+        return argmax_largest(curve.mean, some), "smoothed partial folds"
     repeated = candidates & np.isfinite(grid.scores[:, grid.n_folds :]).any(axis=1)
     if repeated.any():
         shared = np.isfinite(grid.scores[repeated]).all(axis=0)
@@ -145,8 +187,7 @@ def choose(grid: Grid) -> tuple[int, str]:
     if int(grid.positive.sum()) < SMOOTHED_FROM:
         return raw, "mean over folds"
     near = compare(grid, raw)
-    curve, _ = smoothed(grid, max(grid.floor, near.pooled_sd / np.sqrt(2.0)))
-    return argmax_largest(curve, candidates & near.inside), "smoothed curve"
+    return argmax_largest(near.smooth, candidates & near.inside), "smoothed curve"
 
 
 def one_se(grid: Grid, comparison: Comparison) -> int:

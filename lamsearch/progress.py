@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, Protocol
 
+import numpy as np
+
+from lamsearch import pairs
 from lamsearch.config import StudyConfig
+from lamsearch.curve import grid_of, rows_of
 from lamsearch.plan import WHOLE, Plan, plan
 from lamsearch.race import KEEP
 from lamsearch.records import BASELINE, ScoreTable, SlotRow
@@ -24,7 +28,7 @@ images, while the others are idle); then the figures."""
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One λ of the curve. ``score`` is a level: what an easy fold gives away is taken off (see ``_level``)."""
+    """One λ of the curve. ``score`` is a level: what an easy fold gives away is taken off (see ``pairs``)."""
 
     lam_over_m: float
     score: float | None
@@ -126,6 +130,7 @@ def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rule
     expected = done + _remaining(table, now, rules, folds)
     rate = clock.rate(done)
     closing = plan(table, rules, closing=True, previous=now).fits
+    levels = _levels(table, rules, best)
     return Progress(
         study=name,
         slots=len(search),
@@ -141,7 +146,7 @@ def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rule
         curve=tuple(
             Point(
                 lam_over_m=row.lam_over_m,
-                score=_level(folds[row.slot], folds.get(BASELINE, {})),
+                score=levels.get(row.slot),
                 state=_state(row, len(folds[row.slot]), now, rules),
             )
             for row in search
@@ -153,14 +158,14 @@ def summarise(name: str, config: StudyConfig, table: ScoreTable, now: Plan, rule
     )
 
 
-def _level(scores: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
-    """Mean score, with the ease of the folds taken off where λ = 0 has measured it: folds differ more than λ's do."""
-    if not scores:
-        return None
-    shared = scores.keys() & baseline.keys()
-    if not shared:
-        return fmean(scores.values())
-    return fmean(baseline.values()) + fmean(scores[fold] - baseline[fold] for fold in shared)
+def _levels(table: ScoreTable, rules: Rules, best: SlotRow | None) -> dict[int, float]:
+    """Level of each measured slot on the cells of the ``best`` one, as the answer states it: no easy fold flatters."""
+    if best is None:
+        return {}
+    rows = rows_of(table)
+    grid = grid_of(rows, table.scores, n_folds=rules.n_folds, n_images=rules.n_images, scale=rules.scale)
+    levels = pairs.compare(grid, rows.index(best)).level
+    return {row.slot: float(level) for row, level in zip(rows, levels, strict=True) if np.isfinite(level)}
 
 
 def _state(

@@ -45,7 +45,7 @@ def select(
     """
     scale = Scale.of(meta.metric)
     rows = rows_of(table)
-    grid = grid_of(rows, table.scores, meta, scale)
+    grid = grid_of(rows, table.scores, n_folds=meta.n_folds, n_images=meta.n_images, scale=scale)
     chosen, rule = pairs.choose(grid)
     if chosen < 0:
         raise NoAnswerYet(f"study {meta.study!r} has no score of any λ > 0 yet; try again after the first fold fit")

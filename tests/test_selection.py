@@ -161,3 +161,29 @@ def test_range_and_edges_rest_on_whole_lambdas() -> None:
     assert min(found.indistinguishable_partial) < found.range_low
     assert lams(17)[9] * found.m <= found.range_low <= found.lam <= found.range_high <= lams(17)[11] * found.m
     assert found.edges == ()
+
+
+@given(seed=st.integers(0, 200), fold=st.integers(0, 4), steps=st.integers(-20, 20))
+@settings(max_examples=40, deadline=None)
+def test_a_constant_added_to_a_fold_shifts_no_points_relation_to_the_others(seed: int, fold: int, steps: int) -> None:
+    slots, scores = slots_at(lams(17)), world(17, seed=seed)
+    have, now = play(slots, scores, rules())
+    moved = {key: score + (steps / 64 if key.fold == fold else 0.0) for key, score in have.items()}
+    ours, theirs = answer(slots, have, now), answer(slots, moved, now)
+    shift = [there.mean - here.mean for here, there in zip(ours.curve, theirs.curve, strict=True)]
+    assert shift == pytest.approx([steps / 64 / 5] * len(shift), abs=1e-9)
+    smooth = [there.smooth - here.smooth for here, there in zip(ours.curve[1:], theirs.curve[1:], strict=True)]
+    assert smooth == pytest.approx([steps / 64 / 5] * len(smooth), abs=1e-9)
+
+
+def test_a_lambda_dropped_after_the_chosen_ones_luckiest_fold_is_not_shown_low() -> None:
+    slots, scores = slots_at(lams(17)), world(17, noise=0.001)
+    best = answer(slots, scores).slot
+    lucky = {key: score + (0.02 if key == (best, 0, 0) else 0) for key, score in scores.items()}
+    dropped = {key: score for key, score in lucky.items() if key.slot in (BASELINE, best) or key.fold == 0}
+    full, part = answer(slots, lucky), answer(slots, dropped)
+    assert part.slot == best
+    for whole, point in zip(full.curve[2:], part.curve[2:], strict=True):
+        if point.slot != best:
+            assert (point.n_cells, point.mean) == (1, pytest.approx(whole.mean, abs=0.006))
+            assert point.difference == pytest.approx(point.mean - part.cv.mean)
