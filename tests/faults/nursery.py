@@ -1,0 +1,83 @@
+"""Where `lamsearch` processes come from: one that has imported torch and forks them, so that each starts in moments.
+
+Reads one JSON object per line: ``arguments`` of the command, ``folder``, ``environ``, ``sabotage`` (names of functions
+in ``sabotage.py``, with their arguments), ``output`` (a file). Writes ``[pid, null]`` for each start and
+``[pid, exit code]`` for each end. When its input ends, it kills what is left and leaves. Everything in a forked
+process is as in ``python -m lamsearch``, but for the imports done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any
+
+TICK_S = 0.02
+
+
+def become(order: dict[str, Any]) -> None:
+    """In the forked process: the command. Does not return."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(order["folder"])
+    os.environ.update(order["environ"])
+    sys.argv = ["lamsearch", *order["arguments"]]
+    import sabotage
+
+    for name, *arguments in order["sabotage"]:
+        getattr(sabotage, name)(*arguments)
+    from lamsearch.cli import main
+
+    code = 70
+    try:
+        main()
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def serve() -> None:
+    """Fork on request and report who has ended."""
+    import lamsearch.cli
+    import lamsearch.cli.session
+    import lamsearch.store.mirror
+    import lamsearch.worker  # noqa: F401 - torch, Optuna: what every process needs
+
+    living: set[int] = set()
+    pending = b""
+    while True:
+        ready, _, _ = select.select([0], [], [], TICK_S)
+        if ready:
+            read = os.read(0, 65536)
+            if not read:
+                break
+            *lines, pending = (pending + read).split(b"\n")
+            for line in lines:
+                pid = os.fork()
+                if pid == 0:
+                    become(json.loads(line))
+                living.add(pid)
+                print(json.dumps([pid, None]), flush=True)
+        for pid in list(living):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                living.remove(pid)
+                print(json.dumps([pid, os.waitstatus_to_exitcode(status)]), flush=True)
+    for pid in living:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve()

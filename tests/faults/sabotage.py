@@ -1,0 +1,144 @@
+"""Faults from within, for processes under test: each function prepares one in the process that calls it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def die() -> None:
+    """As `kill -9`."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nth_beat_fails(*numbers: int) -> None:
+    """The beats with these numbers (from 1) raise, as if the database were away."""
+    from lamsearch.errors import StorageUnavailable
+    from lamsearch.store import Store
+
+    beat, done = Store.beat, [0]
+
+    def failing(self: Store, worker_id: int) -> frozenset[str]:
+        done[0] += 1
+        if done[0] in numbers:
+            raise StorageUnavailable("sabotaged beat")
+        return beat(self, worker_id)
+
+    Store.beat = failing  # type: ignore[method-assign]
+
+
+def leaves_after(fits: int) -> None:
+    """SIGTERM once so many fold fits are recorded."""
+    from lamsearch.store import Store
+
+    record, done = Store.record, [0]
+
+    def counting(self: Store, *claim_and_results: Any) -> bool:
+        kept = record(self, *claim_and_results)
+        done[0] += kept
+        if done[0] == fits:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return kept
+
+    Store.record = counting  # type: ignore[method-assign]
+
+
+def sleeps_in_training() -> None:
+    """SIGSTOP in the middle of the first fold fit."""
+    _in_training(0, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def dies_in_training(after: int = 0) -> None:
+    """SIGKILL in the middle of the fold fit that follows ``after`` whole ones."""
+    _in_training(after, die)
+
+
+def _in_training(after: int, happen: Callable[[], None]) -> None:
+    from lamsearch.loop import Run
+
+    train_epoch, seen = Run.train_epoch, [0]
+
+    def dying(self: Run) -> Any:
+        if self.ledger.epoch == 1:
+            seen[0] += 1
+            if seen[0] == after + 1:
+                happen()
+        return train_epoch(self)
+
+    Run.train_epoch = dying  # type: ignore[method-assign]
+
+
+def dies_in_takeover(when: str) -> None:
+    """SIGKILL in the transaction that takes an expired lease, ``before`` or ``after`` its commit."""
+    from lamsearch.store import claims
+
+    take_over = claims._take_over
+    taking = [False]
+
+    def dying(*arguments: Any) -> None:
+        take_over(*arguments)
+        taking[0] = True
+
+    claims._take_over = dying
+    _at_commit(lambda: taking[0], when)
+
+
+def dies_at_commit(number: int, when: str) -> None:
+    """SIGKILL ``before`` or ``after`` the commit with this number (from 1), ours or Optuna's."""
+    done = [0]
+
+    def due() -> bool:
+        done[0] += 1
+        return done[0] == number
+
+    _at_commit(due, when)
+
+
+def _at_commit(due: Callable[[], bool], when: str) -> None:
+    from sqlalchemy.engine.default import DefaultDialect
+
+    commit = DefaultDialect.do_commit
+
+    def dying(self: DefaultDialect, connection: Any) -> None:
+        now = due()
+        if now and when == "before":
+            die()
+        commit(self, connection)
+        if now:
+            die()
+
+    DefaultDialect.do_commit = dying  # type: ignore[method-assign]
+
+
+def never_looks_up() -> None:
+    """A training step that takes a minute: nobody hears that the process is asked to stop."""
+    from lamsearch.executor import Executor
+
+    def train(self: Executor, members: Any, *, stop: Any = None) -> Any:
+        time.sleep(60)
+        raise AssertionError("asleep for a minute")
+
+    Executor.train = train  # type: ignore[method-assign]
+
+
+def losses_become(value: str, fold: int, slot: int) -> None:
+    """The data loss of this fold fit is ``value`` (nan, inf, -inf) from its second epoch on."""
+    from lamsearch import loop
+    from lamsearch.executor import Executor
+
+    train, with_gradient = Executor.train, loop.losses.with_gradient
+    poisoned = [False]
+
+    def training(self: Executor, members: Any, **options: Any) -> Any:
+        poisoned[0] = (members[0].slot, members[0].fold) == (slot, fold)
+        return train(self, members, **options)
+
+    def poison(*arguments: Any) -> Any:
+        each, gradient = with_gradient(*arguments)
+        return (each * 0 + float(value), gradient) if poisoned[0] else (each, gradient)
+
+    Executor.train = training  # type: ignore[method-assign]
+    loop.losses.with_gradient = poison

@@ -1,0 +1,92 @@
+"""Workers that die, sleep, or are told to stop: real processes and signals on one SQLite file. Numbers: README.md."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import Programs, alive, busy, outcome, results, submitted, wait_until
+
+LONG = {"training": {"epochs": 4000}}
+"""Fold fits that do not end by themselves while a test runs."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the study ends as when nothing goes wrong."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    store = submitted(f"sqlite:///{folder}/a.db")
+    assert programs.worker(store.database.url.render_as_string(), folder).wait() == 0
+    return outcome(store)
+
+
+def test_workers_killed_at_any_moment_change_nothing(
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    """Row 1: found within the grace period, trained again with the same λ, and the table is the same."""
+    store = submitted(sqlite_url)
+    kills = 0
+    workers = [programs.worker(sqlite_url, tmp_path) for _ in range(2)]
+    for pause_s in (0.0, 0.13, 0.31):
+        victim = workers.pop(0)
+        wait_until(lambda victim=victim: busy(store, victim) or victim.ended.is_set())
+        time.sleep(pause_s)
+        victim.kill()
+        kills += victim.wait() == -signal.SIGKILL
+        workers.append(programs.worker(sqlite_url, tmp_path))
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert kills >= 2
+    assert outcome(store) == undisturbed
+    assert store.executed(store.study("s").id) <= undisturbed["budget"]["fold_fits"] + kills
+
+
+def test_what_a_dead_worker_held_is_taken_over_within_the_grace_period(
+    programs: Programs, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Row 1: the same fold of the same λ, by the worker that lives."""
+    store = submitted(sqlite_url, model={"kind": "linear"}, training={"epochs": 300})
+    dead = programs.worker(sqlite_url, tmp_path, ("dies_in_training",))
+    wait_until(lambda: busy(store, dead))
+    living = programs.worker(sqlite_url, tmp_path)
+    assert dead.wait() == -signal.SIGKILL
+    held = next(row.doing for row in store.workers() if row.pid == dead.pid)
+    took_s = wait_until(lambda: busy(store, living) == held)
+    assert took_s < 1.2 + 2.0, "the grace period and one fold fit"
+    living.kill()
+
+
+def test_when_all_workers_have_died_the_next_one_goes_on(
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    """Row 2."""
+    store = submitted(sqlite_url)
+    dead = [programs.worker(sqlite_url, tmp_path, ("dies_in_training", after)) for after in (1, 2)]
+    assert [worker.wait() for worker in dead] == [-signal.SIGKILL] * 2
+    kept = results(store)
+    assert kept >= 2
+    assert programs.worker(sqlite_url, tmp_path).wait() == 0
+    assert outcome(store) == undisturbed
+    assert store.executed(store.study("s").id) == undisturbed["budget"]["fold_fits"] + 2
+
+
+def test_a_worker_that_slept_through_its_lease_discards_and_goes_on(
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    """Row 5: SIGSTOP for longer than the grace period, then SIGCONT; nothing is recorded twice or held against it."""
+    store = submitted(sqlite_url)
+    sleeper = programs.worker(sqlite_url, tmp_path, ("sleeps_in_training",))
+    wait_until(lambda: busy(store, sleeper))
+    wait_until(lambda: alive(store, sleeper) is None)
+    other = programs.worker(sqlite_url, tmp_path, ("leaves_after", 1))
+    assert other.wait() == 128 + signal.SIGTERM
+    (taken,) = store.results(store.study("s").id)
+    sleeper.send(signal.SIGCONT)
+    assert sleeper.wait() == 0
+    assert f"{taken.key}: superseded by another worker, discarded" in sleeper.said
+    assert sleeper.said.count("\n") == 1
+    assert outcome(store) == undisturbed
+    assert store.executed(store.study("s").id) == undisturbed["budget"]["fold_fits"] + 1
+    assert taken in store.results(store.study("s").id), "the first result stands"
