@@ -61,7 +61,7 @@ def decide(
             high=study.config.high,
             n_replicates=study.config.search.replicates,
         ),
-        budget=budget(table, results, executed=store.executed(study.id), n_folds=study.config.search.folds),
+        budget=budget(table, results, executed=store.executed(study.id), config=study.config),
         oof={result.key: image_scores(result, metric) for result in results},
         positions=positions,
         other_scores={result.key: -result.val_loss if metric == "accuracy" else result.val_acc for result in results},
@@ -81,21 +81,30 @@ def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:
     return -np.frombuffer(result.image_loss, dtype=np.float16).astype(np.float64)
 
 
-def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, n_folds: int) -> Budget:
-    """What has been spent. ``seconds``: time during which at least one fold fit was running."""
+def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, config: StudyConfig) -> Budget:
+    """What has been spent. ``seconds``: time during which at least one network was training."""
+    n_folds = config.search.folds
     search = [row for row in table.slots if not row.is_baseline]
     complete = {row.slot for row in search if all(FitKey(row.slot, 0, fold) in table.scores for fold in range(n_folds))}
     failed = {row.slot for row in search if row.failed is not None} - complete
+    stopped = [row for row in search if row.stopped is not None]
+    stopped_epochs = n_folds * sum(row.stopped_epochs for row in stopped)
+    spans = [(result.started_at, result.seconds) for result in results]
+    spans += [(row.stopped_started, row.stopped_seconds) for row in stopped]
     return Budget(
         trials=len(search),
         complete=len(complete),
         pruned=len(search) - len(complete) - len(failed),
         failed=len(failed),
         fold_fits=len(results),
-        fold_fits_executed=max(executed, len(results)),
+        fold_fits_executed=max(executed, len(results) + len(stopped) * n_folds),
+        fold_fits_stopped=len(stopped) * n_folds,
         fold_fits_full=(len(search) + 1) * n_folds,
-        seconds=_covered([(result.started_at, result.started_at + result.seconds) for result in results]),
-        fit_seconds=sum(result.seconds for result in results),
+        seconds=_covered([(began, began + seconds) for began, seconds in spans]),
+        fit_seconds=sum(seconds for _, seconds in spans),
+        epochs=sum(len(result.epochs) for result in results) + stopped_epochs,
+        epochs_full=(len(search) + 1) * n_folds * config.training.epochs,
+        stopped_epochs=stopped_epochs,
     )
 
 

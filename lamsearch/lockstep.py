@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from lamsearch.problem import Member, Problem
-from lamsearch.records import EpochScore, FoldResult
+from lamsearch.records import EpochScore, FoldResult, Stopped
 from lamsearch.training import LoopTrainer
 
 Judge = Callable[[int, float], str | None]
@@ -15,16 +16,24 @@ Judge = Callable[[int, float], str | None]
 
 def train(
     problem: Problem, members: Sequence[Member], judge: Judge, *, stop: Callable[[], bool]
-) -> tuple[FoldResult, ...] | str:
-    """The results of all folds, or the pruner's reason. Raises Interrupted."""
+) -> tuple[FoldResult, ...] | Stopped:
+    """The results of all folds, or why and when the pruner ended them. Raises Interrupted."""
     trainer = LoopTrainer(problem, members, stop=stop)
     for epoch in range(problem.training.epochs):
         scores = trainer.train_epoch()
         mean = fmean(score_of(scores[member], problem.metric) for member in trainer.members)
         reason = judge(epoch + 1, mean)
         if reason is not None and epoch + 1 < problem.training.epochs:
-            return reason
-    return tuple(trainer.result(member) for member in trainer.members)
+            return Stopped(reason=reason, epochs=epoch + 1, seconds=trainer.seconds, started_at=trainer.started_at)
+    return tuple(_in_turn(trainer.result(member) for member in trainer.members))
+
+
+def _in_turn(results: Iterable[FoldResult]) -> Iterator[FoldResult]:
+    """Started one after the other, as their time adds up: the epochs of the folds took turns on one processor."""
+    before = 0.0
+    for result in results:
+        yield replace(result, started_at=result.started_at + before)
+        before += result.seconds
 
 
 def score_of(epoch: EpochScore, metric: str) -> float:

@@ -56,6 +56,16 @@ class LoopTrainer:
         """The finished fold fit of a member."""
         return self._runs[member].result(member.key)
 
+    @property
+    def seconds(self) -> float:
+        """Training time of all members so far."""
+        return sum(run.seconds for run in self._runs.values())
+
+    @property
+    def started_at(self) -> float:
+        """When training began, in seconds since 1970."""
+        return min(run.started_at for run in self._runs.values())
+
     def parameters(self, member: Member) -> OrderedDict[str, Tensor]:
         """Name → value of a member's parameters, as they are now."""
         return self._runs[member].parameters()

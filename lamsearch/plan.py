@@ -193,7 +193,7 @@ def _unstarted(state: _State) -> dict[int, Parked]:
 
 def _stopped(state: _State) -> dict[int, Parked]:
     return {
-        row.slot: Parked(slot=row.slot, after=0, rival=None, margin=None, reason=row.stopped)
+        row.slot: Parked(slot=row.slot, after=0, rival=None, margin=None, reason=row.stopped, epochs=row.stopped_epochs)
         for row in state.slots
         if row.stopped is not None
     }

@@ -72,12 +72,23 @@ class FoldResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """An epoch pruner has ended a whole trial: why, after how many epochs of each fold, and the time they took."""
+
+    reason: str
+    epochs: int
+    seconds: float
+    started_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SlotRow:
     """One λ of the study. ``lam_over_m`` is None until a model-based sampler has proposed it.
 
     ``cohort`` is the group that is raced together, fixed when the slot is created.
     ``failed`` holds the reason once its attempts are used up, ``stopped`` the reason why an epoch pruner ended it
-    (all its folds at once, without fold scores: it counts as pruned, and cannot be chosen).
+    (all its folds at once, without fold scores: it counts as pruned, and cannot be chosen), after ``stopped_epochs``
+    epochs of each fold and ``stopped_seconds`` of training in all, which began at ``stopped_started``.
     """
 
     slot: int
@@ -85,6 +96,9 @@ class SlotRow:
     lam_over_m: float | None
     failed: str | None = None
     stopped: str | None = None
+    stopped_epochs: int = 0
+    stopped_seconds: float = 0.0
+    stopped_started: float = 0.0
     trial_number: int | None = None
 
     @property
@@ -105,7 +119,7 @@ class ScoreTable:
 class Parked:
     """Why a λ is not scheduled further: after ``after`` folds, behind ``rival`` (a slot) by ``margin`` (score units).
 
-    Epoch pruners judge a whole trial by its epochs: no rival, no margin.
+    Epoch pruners judge a whole trial: no rival, no margin, but ``epochs``, the number that each fold was trained for.
     """
 
     slot: int
@@ -113,3 +127,4 @@ class Parked:
     rival: int | None
     margin: float | None
     reason: str
+    epochs: int = 0

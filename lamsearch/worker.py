@@ -20,7 +20,7 @@ from lamsearch.errors import InputError, LamsearchError, NoAnswerYet, UnknownStu
 from lamsearch.executor import Executor, choose, devices, name_of, place
 from lamsearch.heart import Heart, beating
 from lamsearch.problem import Interrupted, Member, Problem
-from lamsearch.records import FoldResult
+from lamsearch.records import FoldResult, Stopped
 from lamsearch.splits import Indices
 from lamsearch.stopping import Stop
 from lamsearch.store import Claim, Store, StudyRow, WorkerInfo
@@ -178,7 +178,7 @@ class Worker:
         members = [Member(*key, claim.lam_over_m) for key in claim.keys]
         judge = partial(self.store.judge, claim)
         found = lockstep.train(ready.problem, members, judge, stop=lambda: self._stopping(claim))
-        if isinstance(found, str):
+        if isinstance(found, Stopped):
             return self.store.prune(claim, found)
         return self.store.record(claim, *(self._signed(result, ready.executor) for result in found))
 

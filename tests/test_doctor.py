@@ -14,6 +14,7 @@ from lamsearch.cli.checks import Check, checks
 from lamsearch.config import parse_study
 from lamsearch.store import Store
 from lamsearch.store.health import Health
+from lamsearch.store.tables import SCHEMA_VERSION
 
 STUDY = parse_study({"name": "small", "data": {"n": 200}, "search": {"folds": 2, "trials": 2}}, where="test")
 
@@ -37,7 +38,7 @@ def test_a_machine_in_order_passes_every_check(url: str) -> None:
         *("versions", "database", "rights", "round trip", "clock", "devices", "disk"),
         "data of small",
     ]
-    assert "schema 1" in seen["database"].finding
+    assert f"schema {SCHEMA_VERSION}" in seen["database"].finding
     assert "200 images to search" in seen["data of small"].finding
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lamsearch.config import ServiceConfig, StudyConfig, parse_study
 from lamsearch.errors import InputError, NoAnswerYet
 from lamsearch.executor import Executor
 from lamsearch.problem import Interrupted
-from lamsearch.records import BASELINE, FitKey
+from lamsearch.records import BASELINE, FitKey, Stopped
 from lamsearch.stopping import Stop
 from lamsearch.store import Store, StudyRow
 from lamsearch.worker import Options, Worker
@@ -182,6 +183,17 @@ def test_epoch_pruners_end_whole_trials(tmp_path: Path) -> None:
     answer = dossier.current_answer(store, store.study("small"))
     assert answer is not None
     assert answer.budget.pruned == len(stopped)
+    results = store.results(study.id)
+    finished = sum(len(result.epochs) for result in results)
+    assert all(1 <= row.stopped_epochs < 6 for row in stopped)
+    assert answer.budget.stopped_epochs == 3 * sum(row.stopped_epochs for row in stopped)
+    assert answer.budget.epochs == finished + answer.budget.stopped_epochs < answer.budget.epochs_full == 7 * 3 * 6
+    assert answer.budget.fold_fits_executed == len(results) + answer.budget.fold_fits_stopped == 7 * 3
+    parked = {point.slot: point.parked for point in answer.curve}
+    assert all(parked[row.slot].epochs == row.stopped_epochs for row in stopped)
+    trained = sum(result.seconds for result in results) + sum(row.stopped_seconds for row in stopped)
+    assert answer.budget.fit_seconds == pytest.approx(trained)
+    assert answer.budget.seconds == pytest.approx(trained, rel=0.2), "the folds of a trial took turns"
 
 
 def test_lockstep_stops_at_the_epoch_the_judge_names() -> None:
@@ -197,7 +209,10 @@ def test_lockstep_stops_at_the_epoch_the_judge_names() -> None:
         seen.append(epoch)
         return "enough" if epoch == 2 else None
 
-    assert lockstep.train(ready, members, judge, stop=lambda: False) == "enough"
+    found = lockstep.train(ready, members, judge, stop=lambda: False)
+    assert isinstance(found, Stopped)
+    assert (found.reason, found.epochs) == ("enough", 2)
+    assert 0 < found.seconds < time.time() - found.started_at + 0.1
     assert seen == [1, 2]
     results = lockstep.train(ready, members, lambda epoch, mean: None, stop=lambda: False)
     assert [result.key for result in results] == [FitKey(0, 0, fold) for fold in range(3)]  # type: ignore[union-attr]

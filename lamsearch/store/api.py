@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, update
 
 from lamsearch.errors import UnknownStudy
-from lamsearch.records import BASELINE, FoldResult
+from lamsearch.records import BASELINE, FoldResult, Stopped
 from lamsearch.store import claims, fleet, leases, studies, tables
 from lamsearch.store.catalogue import Catalogue
 from lamsearch.store.engine import NoTables
@@ -78,10 +78,10 @@ class Store(Catalogue):
         finally:
             self._tokens.discard(claim.token)
 
-    def prune(self, claim: Claim, reason: str) -> bool:
+    def prune(self, claim: Claim, stopped: Stopped) -> bool:
         """End the whole trial of a claim on the word of an epoch pruner; False if it was superseded."""
         try:
-            return self.database.write(lambda connection: claims.prune(connection, claim, reason))
+            return self.database.write(lambda connection: claims.prune(connection, claim, stopped))
         except UnknownStudy:
             return False
         finally:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from lamsearch.config import ServiceConfig
 from lamsearch.errors import UnknownStudy
-from lamsearch.records import FitKey, FoldResult
+from lamsearch.records import FitKey, FoldResult, Stopped
 from lamsearch.rules import WHOLE
 from lamsearch.store import leases
 from lamsearch.store.rows import Claim, Done, Wait, result_values
@@ -105,13 +105,21 @@ def record(connection: Connection, given: Claim, results: Sequence[FoldResult]) 
     return True
 
 
-def prune(connection: Connection, given: Claim, reason: str) -> bool:
+def prune(connection: Connection, given: Claim, stopped: Stopped) -> bool:
     """An epoch pruner has ended the whole trial of this claim; False if the lease was lost."""
     study = lock(connection, given.study_id)
     if leases.held(connection, study.id, given.token) is None:
         slot = (slots.c.study_id == study.id, slots.c.slot == given.keys[0].slot)
-        return connection.scalar(select(slots.c.stopped).where(*slot)) == reason
-    touch_slots(connection, study, [given.keys[0].slot], stopped=reason)
+        return connection.scalar(select(slots.c.stopped).where(*slot)) == stopped.reason
+    touch_slots(
+        connection,
+        study,
+        [given.keys[0].slot],
+        stopped=stopped.reason,
+        stopped_epochs=stopped.epochs,
+        stopped_seconds=stopped.seconds,
+        stopped_started=stopped.started_at,
+    )
     leases.drop(connection, study.id, "fit", given.lease_key)
     return True
 

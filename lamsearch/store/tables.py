@@ -28,7 +28,7 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from lamsearch.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_LOCK = 7_214_306_001
 """Key of PostgreSQL's advisory lock around the creation of tables, ours and Optuna's."""
 
@@ -77,6 +77,9 @@ slots = Table(
     Column("lam_over_m", Double, comment="null until a model-based sampler has proposed it"),
     Column("failed", Text, comment="the reason, once the attempts are used up"),
     Column("stopped", Text, comment="the reason why an epoch pruner ended it"),
+    Column("stopped_epochs", Integer, comment="epochs that each of its folds had been trained for by then"),
+    Column("stopped_seconds", Float, comment="training time of all its folds until then"),
+    Column("stopped_started", Double, comment="when that training began"),
     Column("version", Integer, nullable=False, comment="studies.slots_version at the latest change"),
     Column("n_results", Integer, nullable=False, default=0),
     Column("trial_number", Integer, comment="Optuna's, once mirrored"),

@@ -52,7 +52,8 @@ _new_results = (
     .order_by(fold_results.c.id)
 )
 _changed_slots = select(
-    *(slots.c[name] for name in ("slot", "cohort", "lam_over_m", "failed", "stopped", "trial_number", "version"))
+    *(slots.c[name] for name in ("slot", "cohort", "lam_over_m", "failed", "stopped")),
+    *(slots.c[name] for name in ("stopped_epochs", "stopped_seconds", "stopped_started", "trial_number")),
 ).where(slots.c.study_id == bindparam("study"), slots.c.version > bindparam("seen"))
 
 
@@ -82,9 +83,17 @@ class View:
         changed = slots_version != self._slots_version
         if changed:
             rows = connection.execute(_changed_slots, {"study": self.study_id, "seen": self._slots_version})
-            for slot, cohort, lam, failed, stopped, trial_number, _version in rows:
-                self._rows[slot] = SlotRow(
-                    slot=slot, cohort=cohort, lam_over_m=lam, failed=failed, stopped=stopped, trial_number=trial_number
+            for row in rows:
+                self._rows[row.slot] = SlotRow(
+                    slot=row.slot,
+                    cohort=row.cohort,
+                    lam_over_m=row.lam_over_m,
+                    failed=row.failed,
+                    stopped=row.stopped,
+                    stopped_epochs=row.stopped_epochs or 0,
+                    stopped_seconds=row.stopped_seconds or 0.0,
+                    stopped_started=row.stopped_started or 0.0,
+                    trial_number=row.trial_number,
                 )
             self._slots, self._slots_version = None, slots_version
         if found or changed:

@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from worlds import FACTS, claimed, config, mirrored, register, result, score, service, work
 
-from lamsearch.records import BASELINE, FitKey
+from lamsearch.records import BASELINE, FitKey, Stopped
 from lamsearch.store import Store
 from lamsearch.store.urls import parse
 
@@ -259,7 +259,7 @@ def test_epoch_pruners_judge_epochs(store: Store, url: str) -> None:
         reasons = (store.judge(claim, epoch, mean * epoch / 10) for epoch in range(1, 11))
         reason = next((reason for reason in reasons if reason), None)
         if reason:
-            assert store.prune(claim, reason)
+            assert store.prune(claim, Stopped(reason=reason, epochs=3, seconds=0.1, started_at=1.0))
         else:
             assert store.record(claim, *(result(claim, key) for key in claim.keys))
         mirrored(store, study)

@@ -14,6 +14,7 @@ from lamsearch.config import parse_study
 from lamsearch.errors import InputError, StorageFull, StudyConflict, UnknownStudy
 from lamsearch.records import BASELINE
 from lamsearch.store import Store
+from lamsearch.store.tables import SCHEMA_VERSION
 from lamsearch.store.urls import parse
 
 
@@ -287,7 +288,9 @@ def test_tables_of_another_release_are_refused(store: Store, url: str) -> None:
         with create_engine(parse(url)).begin() as connection:
             connection.execute(text(f"UPDATE lamsearch_studies SET schema_version = {version}"))
         for read_only in (False, True):
-            with pytest.raises(InputError, match=rf"schema {version}, this lamsearch knows 1; .*{advice}"):
+            with pytest.raises(
+                InputError, match=rf"schema {version}, this lamsearch knows {SCHEMA_VERSION}; .*{advice}"
+            ):
                 Store(url, read_only=read_only)
 
 
