@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,13 @@ class Asked(dict[FitKey, float]):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Rows: ``decades`` rising, the baseline first. ``scores``: NaN where not measured. ``fits``: number measured."""
+    """Rows: ``decades`` rising, the baseline first. ``scores``: NaN where not measured. ``fits``: cost in fold fits."""
 
     decades: Floats
     scores: Floats
     n_folds: int
     n_images: int
-    fits: int
+    fits: float
     chosen: int
     one_se: int
     versus: pairs.Comparison
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def share(self) -> float:
-        """Fold fits of replicate 0 as a share of the full cost."""
+        """Fold fits as a share of the full cost of one replicate."""
         return self.fits / (len(self.decades) * self.n_folds)
 
 
@@ -58,7 +58,7 @@ def rules_for(pruner: str, n_folds: int, *, n_images: int | None = None, **more:
     return Rules(pruner=pruner, n_folds=n_folds, n_images=n_images or N_VAL * n_folds, **more)  # type: ignore[arg-type]
 
 
-def outcome(decades: Floats, scores: Floats, rules: Rules, fits: int) -> Outcome:
+def outcome(decades: Floats, scores: Floats, rules: Rules, fits: float) -> Outcome:
     """The answer of a table. Rows without any score do not matter."""
     grid = pairs.Grid(
         decades=decades,
@@ -82,10 +82,20 @@ def outcome(decades: Floats, scores: Floats, rules: Rules, fits: int) -> Outcome
     )
 
 
-def race(decades: Floats, scores: Floats, rules: Rules, *, planner: Callable[..., object] = plan) -> Outcome:
-    """Plan a whole study on a full table (rows rising, baseline first; columns: replicate 0's folds, then further)."""
+def race(
+    decades: Floats,
+    scores: Floats,
+    rules: Rules,
+    *,
+    cohorts: Sequence[int] | None = None,
+    planner: Callable[..., object] = plan,
+) -> Outcome:
+    """Plan a whole study on a full table (rows rising, baseline first; columns: replicate 0's folds, then further).
+
+    ``cohorts``: of each row; one for all unless given.
+    """
     slots = [
-        SlotRow(slot=row - 1, cohort=max(0, row - 1) // 64, lam_over_m=float(10.0**decade) if row else 0.0)
+        SlotRow(slot=row - 1, cohort=cohorts[row] if cohorts else 0, lam_over_m=float(10.0**decade) if row else 0.0)
         for row, decade in enumerate(decades)
     ]
     k = rules.n_folds
@@ -106,6 +116,14 @@ def places(sampler: str, n: int, seed: int) -> Floats:
     """log10 λ/m of a space-filling sampler's first ``n`` λ's, rising, the baseline first."""
     search = SearchConfig(low=10.0**LOW, high=10.0**HIGH, sampler=sampler, seed=seed)
     return np.array([-np.inf, *sorted(np.log10(propose(search, position)) for position in range(n))])
+
+
+def cohorts_of(sampler: str, n: int, seed: int) -> list[int]:
+    """The cohort of each row of ``places``, as the store would form them."""
+    search = SearchConfig(low=10.0**LOW, high=10.0**HIGH, sampler=sampler, seed=seed)
+    numbers = [cohort for cohort, size in enumerate(cohort_sizes(search, n)) for _ in range(size)]
+    order = sorted(range(n), key=lambda position: propose(search, position))
+    return [0, *(numbers[position] for position in order)]
 
 
 def model_based(world: World, sampler: str, n: int, seed: int, rules: Rules) -> Outcome:

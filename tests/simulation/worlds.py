@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 LOW, HIGH = np.log10(1e-6), np.log10(3e-2)
 N_VAL = 360
+LEARNING = 0.15
+"""Share of the epochs in which e times fewer errors remain."""
 FAMILIES = ("null", "bump at cliff", "bump away", "ramp", "harm")
 
 
@@ -51,10 +53,21 @@ class World:
 
     def scores(self, decades: NDArray[np.float64], first: int = 0) -> NDArray[np.float64]:
         """Scores (n, cells) of λ's at ``decades`` that stand in slots ``first``, ``first`` + 1, …; slot −1 is row 0."""
+        return self.after(decades, first, share=1.0, noise=self.noise)
+
+    def after(
+        self, decades: NDArray[np.float64], first: int, *, share: float, noise: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Scores (n, cells) after ``share`` of the epochs; ``noise`` (slots + 1, cells).
+
+        What a penalty does grows with λ · steps, so that few epochs favour larger λ's; all λ's learn alike otherwise.
+        """
         over = np.clip(np.where(np.isfinite(decades), decades, -12.0) - self.cliff + 1.0, 0.0, 1.0)
         scale = self.paired_sd / np.sqrt(2.0) * (1.0 + self.uneven * over)
         rows = slice(first + 1, first + 1 + len(decades))
-        value = 0.95 + self.levels + self.truth(decades)[:, None] + scale[:, None] * self.noise[rows]
+        unlearnt = 0.5 * (np.exp(-share / LEARNING) - np.exp(-1.0 / LEARNING))
+        level = 0.95 + self.levels + self.truth(decades + np.log10(share))[:, None] - unlearnt
+        value = level + scale[:, None] * noise[rows]
         return np.asarray(np.clip(np.round(value * N_VAL) / N_VAL, 0.1, 1.0))
 
     @property
