@@ -55,6 +55,13 @@ class Ready:
     test: Indices
 
 
+def batches(fits: Sequence[Claim]) -> list[tuple[Claim, ...]]:
+    """Fits to be trained together. One that was tried before goes alone: it may be the one that crashes the others."""
+    fresh = tuple(claim for claim in fits if claim.attempt == 1)
+    again = [(claim,) for claim in fits if claim.attempt > 1]
+    return [batch for batch in (fresh, *again) if batch]
+
+
 class Worker:
     """One process that serves studies. ``run()`` returns the exit code."""
 
@@ -113,10 +120,9 @@ class Worker:
         claims = self._claims(study, ready.executor.members)
         for whole in [claim for claim in claims if claim.whole]:
             self._work_off(study, (whole,), partial(self._lockstep, whole, ready))
-        fits = tuple(claim for claim in claims if claim.kind == "fit" and not claim.whole)
-        if fits:
+        for fits in batches([claim for claim in claims if not claim.whole]):
             self._work_off(study, fits, partial(self._fit, fits, ready.executor))
-        elif not claims:
+        if not claims:
             return self._conclude(study, ready)
         self._mirror(study)
         return True
@@ -144,11 +150,14 @@ class Worker:
 
     def _work_off(self, study: StudyRow, claims: Sequence[Claim], work: Callable[[], bool]) -> None:
         """Do the work of some claims; whatever happens, they are not left held."""
+        superseded = f"{study.name} {claims[0].lease_key}: superseded by another worker, discarded"
         try:
             if not work():
-                self._say(f"{study.name} {claims[0].lease_key}: superseded by another worker, discarded")
+                self._say(superseded)
         except Interrupted:
             # Told to stop, or the lease was lost to another worker, who does this fit now.
+            if not self.stop():
+                self._say(superseded)
             for claim in claims:
                 self.store.release(claim)
         except NoAnswerYet as error:
@@ -161,8 +170,7 @@ class Worker:
         except Exception as error:
             # A crash is one attempt of this fold fit, never a decision about λ; the worker goes on.
             reason = f"{type(error).__name__}: {error}"
-            for claim in claims:
-                self.store.crashed(claim, reason)
+            self.store.crashed(claims, reason)
             self._say(f"{study.name} {claims[0].lease_key} crashed: {reason}\n{traceback.format_exc()}")
 
     def _fit(self, claims: Sequence[Claim], executor: Executor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,12 +97,18 @@ def split_service(values: dict[str, Any]) -> tuple[dict[str, Any], ServiceConfig
     return study, parse_service(service, where="--set service")
 
 
-def open_store(storage: str | None, service: ServiceConfig | None = None, *, read_only: bool = False) -> Store:
+def open_store(
+    storage: str | None,
+    service: ServiceConfig | None = None,
+    *,
+    read_only: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Store:
     """The database, opened. Raises InputError."""
     from lamsearch.config import ServiceConfig
     from lamsearch.store import Store
 
-    return Store(storage_url(storage), service=service or ServiceConfig(), read_only=read_only)
+    return Store(storage_url(storage), service=service or ServiceConfig(), read_only=read_only, stop=stop)
 
 
 def results_folder(out: Path | None, study: str) -> Path:

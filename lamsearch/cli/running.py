@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,11 +77,11 @@ def run(
     seconds = parse_duration(time) if time else None
     folder = results_folder(out, config.name)
     url = storage_url(storage)
-    with on_signals() as stop:
+    with on_signals() as stop, _leaving(stop):
         local = LocalWorkers(
             url=url, study=config.name, device=device, count=workers, service=pairs, allow_code=allow_code
         )
-        store = open_store(storage, service)
+        store = open_store(storage, service, stop=stop)
         reachable: Store | None = store
         try:
             if not any(row.name == config.name and row.state == "done" for row in store.studies()):
@@ -141,13 +143,13 @@ def worker(
     from lamsearch.worker import Options, Worker
 
     _, service = split_service(parse_set(set_))
-    with on_signals() as stop:
+    with on_signals() as stop, _leaving(stop):
         if with_parent:
             if sys.stdin.readline() != "go\n":
                 raise typer.Exit(0)
             # The pipe ends with the parent: an orphan would go on using the machine unseen.
             threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
-        store = open_store(storage, service)
+        store = open_store(storage, service, stop=stop)
         for name in study or []:
             store.study(name)
         options = Options(
@@ -176,6 +178,18 @@ def extend(
     config = type(row.config).model_validate({**row.config.model_dump(), "search": grown.model_dump()})
     store.submit(config, row.facts)
     typer.echo(f"study {row.name}: {len(values)} λ's added at λ/m = {', '.join(f'{value:.3g}' for value in values)}")
+
+
+@contextmanager
+def _leaving(stop: Stop) -> Iterator[None]:
+    """Who was told to stop while the database was away has been stopped; the line still says what is amiss."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        if stop.signum is None:
+            raise
+        typer.echo(f"lamsearch: {error}", err=True)
+        raise typer.Exit(stop.exit_code) from None
 
 
 def _stop_with_parent(stop: Stop) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +92,17 @@ class Store(Catalogue):
         self.database.write(lambda connection: leases.release(connection, claim))
         self._tokens.discard(claim.token)
 
-    def crashed(self, claim: Claim, reason: str) -> None:
-        """The work of a claim raised an error: one attempt, its reason kept. Too many in a row end the study."""
+    def crashed(self, claims: Sequence[Claim], reason: str) -> None:
+        """Work on claims of one study, together, raised an error: one attempt of each, the reason kept.
+
+        However many they were, it is one crash; too many in a row end the study.
+        """
         try:
-            self.database.write(lambda connection: leases.crashed(connection, claim, reason, self.service))
+            self.database.write(lambda connection: leases.crashed(connection, claims, reason, self.service))
         except UnknownStudy:
             pass
         finally:
-            self._tokens.discard(claim.token)
+            self._tokens.difference_update(claim.token for claim in claims)
 
     def beat(self, worker_id: int) -> frozenset[str]:
         """Prolong all leases of this process; the tokens of those that are lost."""

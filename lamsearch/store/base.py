@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 
 class Base:
-    """Opens the database. Nothing is written before ``submit`` or ``register``."""
+    """Opens the database. Nothing is written before ``submit`` or ``register``.
+
+    ``stop()``: true once this process has been asked to end; it then waits no longer for a database that is away.
+    """
 
     def __init__(
         self,
@@ -32,9 +35,10 @@ class Base:
         service: ServiceConfig | None = None,
         read_only: bool = False,
         planner: PlannerOf = lamsearch_planner,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.service = service or ServiceConfig()
-        self.database = Database(urls.parse(url), self.service, read_only=read_only)
+        self.database = Database(urls.parse(url), self.service, read_only=read_only, stop=stop)
         self._planner = planner
         self._views: dict[int, tuple[View, StudyRow]] = {}
         self._view_lock = threading.RLock()

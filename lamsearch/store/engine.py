@@ -1,6 +1,6 @@
 """Connections that are safe for many processes, and the retry loop around every transaction.
 
-SQLite: WAL, a long busy timeout, and BEGIN IMMEDIATE, because a deferred transaction that turns from reading to
+SQLite: WAL, a busy timeout, and BEGIN IMMEDIATE, because a deferred transaction that turns from reading to
 writing fails at once when another process has written in between. PostgreSQL: sessions in UTC with server-side
 timeouts, so that a process which vanishes while it holds a lock is cut off. The same settings reach the engine that
 Optuna makes for itself, through SQLAlchemy's plugin hook: they must hold while its constructor runs.
@@ -28,7 +28,12 @@ PLUGIN = "lamsearch_safe"
 READING = "lamsearch_reading"
 """Execution option of a connection that only reads: on SQLite it takes no write lock."""
 
-SQLITE_BUSY_S = 60
+SQLITE_BUSY_S = 2
+"""How long SQLite itself waits for a lock, deaf to signals; the retry loop waits on, and is not."""
+
+LEAVING_S = 2.0
+"""Patience with the database once this process has been asked to stop."""
+
 _READ_ONLY = "lamsearch_read_only"
 _PG_SESSION = {
     "idle_in_transaction_session_timeout": "60s",
@@ -120,8 +125,10 @@ class Database:
     find out by itself that it has already happened.
     """
 
-    def __init__(self, url: URL, service: ServiceConfig, *, read_only: bool) -> None:
-        self.url, self.service, self.read_only = url, service, read_only
+    def __init__(
+        self, url: URL, service: ServiceConfig, *, read_only: bool, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.url, self.service, self.read_only, self.stop = url, service, read_only, stop
         if urls.is_sqlite(url):
             urls.check_file(url, read_only=read_only)
         kwargs = engine_kwargs(url)
@@ -153,12 +160,12 @@ class Database:
         return self.retrying(lambda: self._transaction(work, reading=False))
 
     def retrying(self, call: Callable[[], T]) -> T:
-        """``call()``, again after each passing failure, with growing pauses.
+        """``call()``, again after each passing failure, with growing pauses; the last time when the deadline has come.
 
-        Raises StorageUnavailable after ``service.retry_s``, StorageFull, or InputError for what waiting cannot mend.
+        Raises StorageUnavailable after ``service.retry_s`` (sooner once this process has been asked to stop),
+        StorageFull, or InputError for what waiting cannot mend.
         """
-        deadline = time.monotonic() + self.service.retry_s
-        pause_s = 0.05
+        began, pause_s = time.monotonic(), 0.05
         while True:
             try:
                 return call()
@@ -168,9 +175,11 @@ class Database:
                     raise
                 if fault is not Fault.RETRY:
                     raise self.raised(fault, error) from error
-                if time.monotonic() + pause_s > deadline:
-                    raise StorageUnavailable(self._unavailable(error)) from error
-            time.sleep(pause_s * random.uniform(0.5, 1.0))
+                patience_s = min(LEAVING_S, self.service.retry_s) if self.stop() else self.service.retry_s
+                left_s = began + patience_s - time.monotonic()
+                if left_s <= 0:
+                    raise StorageUnavailable(self._unavailable(error, patience_s)) from error
+            time.sleep(min(pause_s * random.uniform(0.5, 1.0), left_s))
             pause_s = min(2 * pause_s, 3.0)
 
     def connect_once(self) -> None:
@@ -208,11 +217,11 @@ class Database:
             return NoTables(f"storage {self.masked}: a database without lamsearch's tables")
         return InputError(f"storage {self.masked}: {words}")
 
-    def _unavailable(self, error: BaseException) -> str:
+    def _unavailable(self, error: BaseException, patience_s: float) -> str:
         holder = lock_holder(urls.path_of(self.url)) if urls.is_sqlite(self.url) else None
         locked = f", locked by {holder}" if holder else ""
         return (
-            f"storage {self.masked}: no answer for {self.service.retry_s:g} s ({in_words(error)}{locked}); "
+            f"storage {self.masked}: no answer for {patience_s:g} s ({in_words(error)}{locked}); "
             "nothing is lost, run the same command again to resume"
         )
 

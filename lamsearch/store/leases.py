@@ -7,7 +7,7 @@ a commit whose acknowledgement was lost: the token tells what has happened alrea
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
@@ -114,13 +114,14 @@ def release(connection: Connection, claim: Claim) -> None:
     connection.execute(update(leases).where(leases.c.token == claim.token).values(worker_id=None, token=None))
 
 
-def crashed(connection: Connection, claim: Claim, reason: str, service: ServiceConfig) -> None:
-    """The work raised an error: one attempt. Many crashes in a row, of whatever fits, end the study."""
-    study = lock(connection, claim.study_id)
-    row = held(connection, claim.study_id, claim.token)
-    if row is None:
+def crashed(connection: Connection, claims: Sequence[Claim], reason: str, service: ServiceConfig) -> None:
+    """The work raised an error: one attempt of each fit. Many crashes in a row, of whatever fits, end the study."""
+    study = lock(connection, claims[0].study_id)
+    rows = [row for claim in claims if (row := held(connection, study.id, claim.token)) is not None]
+    if not rows:
         return
-    lose(connection, study, row, reason=reason, service=service)
+    for row in rows:
+        lose(connection, lock(connection, study.id), row, reason=reason, service=service)
     in_row = study.crashes_in_row + 1
     connection.execute(update(studies).where(studies.c.id == study.id).values(crashes_in_row=in_row))
     if in_row >= service.max_crashes and study.state in ("open", "closing"):

@@ -145,11 +145,11 @@ def test_attempts_are_used_up_then_the_slot_fails_with_the_reason(url: str) -> N
     study = store.submit(config(), FACTS)
     worker = register(store)
     claim = claimed(store, study, worker)
-    store.crashed(claim, "ValueError: no such thing")
+    store.crashed([claim], "ValueError: no such thing")
     claim = claimed(store, study, worker)
     assert claim.attempt == 2
-    store.crashed(claim, "ValueError: no such thing")
-    store.crashed(claim, "told twice, counted once")
+    store.crashed([claim], "ValueError: no such thing")
+    store.crashed([claim], "told twice, counted once")
     failed = [row for row in store.table(study.id).slots if row.failed]
     assert [(row.slot, row.failed) for row in failed] == [
         (claim.keys[0].slot, "2 attempts at fold 1, the last: ValueError: no such thing")
@@ -166,14 +166,28 @@ def test_many_crashes_in_a_row_end_the_study(url: str) -> None:
     study = store.submit(config(), FACTS)
     worker = register(store)
     for _ in range(2):
-        store.crashed(claimed(store, study, worker), "boom")
+        store.crashed([claimed(store, study, worker)], "boom")
     claim = claimed(store, study, worker)
     store.record(claim, result(claim))
     for _ in range(3):
         assert store.study("s").state == "open"
-        store.crashed(claimed(store, study, worker), "boom")
+        store.crashed([claimed(store, study, worker)], "boom")
     assert store.claim(study.id, worker) == Done(state="failed")
     assert store.study("s").reason == "3 crashes in a row, the last: boom"
+
+
+def test_fits_that_crash_together_are_one_crash_and_an_attempt_of_each(url: str) -> None:
+    store = Store(url, service=service(max_crashes=3))
+    study = store.submit(config(), FACTS)
+    worker = register(store)
+    for crashes in range(1, 4):
+        batch = [claimed(store, study, worker) for _ in range(4)]
+        assert {claim.attempt for claim in batch} == {crashes}
+        assert store.study("s").state == "open"
+        store.crashed(batch, "boom")
+        store.crashed(batch, "the acknowledgement was lost")
+    assert store.study("s").reason == "3 crashes in a row, the last: boom"
+    assert [bool(row.failed) for row in store.table(study.id).slots].count(True) == 4
 
 
 def test_an_idle_worker_duplicates_a_late_fit_and_the_first_result_counts(url: str) -> None:
@@ -271,7 +285,7 @@ def test_a_refit_that_always_crashes_ends_the_study(store: Store) -> None:
     for _ in range(3):
         claim = store.claim_refit(study.id, worker)
         assert claim is not None
-        store.crashed(claim, "boom")
+        store.crashed([claim], "boom")
     assert store.claim_refit(study.id, worker) is None
     assert (store.study("s").state, store.study("s").reason) == ("failed", "refit: 3 attempts, the last: boom")
 
@@ -305,7 +319,7 @@ def test_a_claim_on_a_deleted_study_is_superseded(store: Store, url: str) -> Non
     store.delete("s")
     assert store.beat(worker) == {claim.token}
     assert not store.record(claim, result(claim))
-    store.crashed(claim, "boom")
+    store.crashed([claim], "boom")
     store.release(claim)
     for process in (store, Store(url, service=service())):
         assert process.claim(study.id, worker) == Done(state="stopped")

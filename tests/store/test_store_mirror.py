@@ -144,7 +144,7 @@ def test_a_failed_slot_is_a_failed_trial_with_its_reason(url: str) -> None:
     worker = register(store)
     while (claim := claimed(store, study, worker)).keys[0].slot != 1:
         store.record(claim, result(claim))
-    store.crashed(claim, "MemoryError")
+    store.crashed([claim], "MemoryError")
     work(store, study, worker)
     mirrored(store, study)
     assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE, TrialState.FAIL]
