@@ -9,6 +9,7 @@ process is as in ``python -m lamsearch``, but for the imports done.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -17,6 +18,11 @@ import sys
 from typing import Any
 
 TICK_S = 0.02
+PRELOADED = (
+    *("lamsearch.cli.session", "lamsearch.worker", "lamsearch.store.mirror", "lamsearch.dashboard.curve"),
+    *("lamsearch.datasets", "optuna_dashboard"),
+)
+"""What takes long to import, and what brings it along."""
 
 
 def become(order: dict[str, Any]) -> None:
@@ -48,11 +54,8 @@ def become(order: dict[str, Any]) -> None:
 
 def serve() -> None:
     """Fork on request and report who has ended."""
-    import lamsearch.cli
-    import lamsearch.cli.session
-    import lamsearch.store.mirror
-    import lamsearch.worker  # noqa: F401 - torch, Optuna: what every process needs
-
+    for name in PRELOADED:
+        importlib.import_module(name)
     living: set[int] = set()
     pending = b""
     while True:

@@ -9,9 +9,20 @@ from typing import Any
 
 import pytest
 from programs import Programs, alive, busy, outcome, results, submitted, wait_until
+from sqlalchemy import select, update
 
-LONG = {"training": {"epochs": 4000}}
-"""Fold fits that do not end by themselves while a test runs."""
+from lamsearch.store import Store
+from lamsearch.store.tables import leases
+
+
+def expire(store: Store) -> None:
+    """All leases run out: the grace period has passed."""
+    store.database.write(lambda connection: connection.execute(update(leases).values(expires=0.0)))
+
+
+def attempts(store: Store) -> list[int]:
+    """Used-up attempts of the fits that are under way."""
+    return store.database.read(lambda connection: list(connection.scalars(select(leases.c.attempts))))
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +101,37 @@ def test_a_worker_that_slept_through_its_lease_discards_and_goes_on(
     assert outcome(store) == undisturbed
     assert store.executed(store.study("s").id) == undisturbed["budget"]["fold_fits"] + 1
     assert taken in store.results(store.study("s").id), "the first result stands"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_death_in_the_takeover_is_repaired_by_the_next(
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any], when: str
+) -> None:
+    """Row 4: twice in a row, before or after the commit that takes the lease of the dead; an attempt counts once."""
+    store = submitted(sqlite_url)
+    for deaths in range(2):
+        if when == "after" or deaths == 0:
+            assert programs.worker(sqlite_url, tmp_path, ("dies_in_training",)).wait() == -signal.SIGKILL
+        expire(store)
+        assert programs.worker(sqlite_url, tmp_path, ("dies_in_takeover", when)).wait() == -signal.SIGKILL
+    assert attempts(store) == [2 if when == "after" else 0]
+    assert programs.worker(sqlite_url, tmp_path).wait() == 0
+    assert outcome(store) == undisturbed
+
+
+def test_death_at_any_commit_is_repaired_by_the_next(
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    """Row 3: claim, result, Optuna's copy, answer: a dozen real deaths, one after the other, in one study."""
+    store = submitted(sqlite_url)
+    for number, when in [(1, "after"), (2, "before"), (2, "after"), (3, "after"), (4, "before"), (5, "after")] * 2:
+        died = programs.worker(
+            sqlite_url,
+            tmp_path,
+            ("dies_at_commit", number, when),
+            flags="--set service.beat_s=9 --set service.grace_s=20 --set service.max_attempts=99",
+        )
+        assert died.wait() == -signal.SIGKILL
+        expire(store)
+    assert programs.worker(sqlite_url, tmp_path, flags="--set service.max_attempts=99").wait() == 0
+    assert outcome(store) == undisturbed
