@@ -94,3 +94,19 @@ def test_asking_an_absent_database_does_not_make_it(tmp_path: Path, command: str
     )
     assert done.returncode in (1, 2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_do_matrices_on_one_thread(tmp_path: Path) -> None:
+    """A decision must not depend on how many cores summed up; and threads are slow on small matrices."""
+    code = (
+        "import sys; sys.argv = ['lamsearch', 'studies']\n"
+        "from lamsearch.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "import scipy.linalg, threadpoolctl\n"
+        "print({found['num_threads'] for found in threadpoolctl.threadpool_info()})"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "{1}"

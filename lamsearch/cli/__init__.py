@@ -42,6 +42,9 @@ for module in (running, reading, managing):
 
 def main() -> None:
     """Run a command; what lamsearch raises on purpose becomes one line and its exit code."""
+    # Before NumPy is imported: its threads slow small matrices down (five times, with two workers), and a decision
+    # must not depend on how many cores summed it up.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except LamsearchError as error:
