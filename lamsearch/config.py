@@ -66,7 +66,7 @@ class TrainingConfig(_Table):
 class SearchConfig(_Table):
     """``[search]``: which λ's, how they are compared, and how much may be spent."""
 
-    trials: int = Field(default=50, ge=1)
+    trials: int = Field(default=33, ge=1)
     folds: int = Field(default=5, ge=2)
     low: float | None = Field(default=None, gt=0, description="lowest λ/m")
     high: float | None = Field(default=None, gt=0, description="highest λ/m")
