@@ -183,6 +183,7 @@ class Answer:
 class Dossier:
     """All that a report needs: the answer with its evidence. Built by the command line from the store.
 
+    ``trials``: slot → Optuna's trial number, as far as it has one (λ = 0 is in a study of its own).
     ``settings`` and ``facts`` are flat, JSON-valued; ``versions`` maps a library (or ``hardware``) to what was used.
     """
 
@@ -193,6 +194,7 @@ class Dossier:
     versions: Mapping[str, str]
     command: str
     created_at: float
+    trials: Mapping[int, int] = field(default_factory=dict)
 
 
 @cache

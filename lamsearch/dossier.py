@@ -124,6 +124,11 @@ def dossier(store: Store, study: StudyRow) -> Dossier:
         versions=versions,
         command=command(study.config),
         created_at=study.created_at,
+        trials={
+            row.slot: row.trial_number
+            for row in store.table(study.id).slots
+            if row.trial_number is not None and not row.is_baseline
+        },
     )
 
 

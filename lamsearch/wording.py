@@ -107,6 +107,8 @@ def test(answer: Answer) -> str:
         f"{percent(score.accuracy, 2)} accuracy ({CONFIDENCE} interval {100 * score.low:.2f} to "
         f"{percent(score.high, 2)}, {count(score.n, 'image')})"
     )
+    if answer.verdict == "hurts":
+        text += f", of the refit at λ = {lam(score.lam_over_m * answer.m)}, not of λ = 0"
     return text if score.looks <= 1 else f"{text}; look no. {score.looks} at these images"
 
 

@@ -115,6 +115,7 @@ def dossier(
         },
         command=f"lamsearch run {study} --trials {n_lams}",
         created_at=1_795_000_000.0,
+        trials={slot: 1000 - slot for slot in lams if slot != BASELINE},
     )
 
 

@@ -158,10 +158,13 @@ def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:
     case = dossier()
     html = page.html(case)
     for point in case.answer.curve:
-        assert f'id="slot-{point.slot}"' in html
+        name = "baseline" if point.slot == BASELINE else f"trial-{case.trials[point.slot]}"
+        assert f'id="{name}"' in html
     parked = next(point.parked for point in case.answer.curve if point.parked is not None)
-    row = html[html.index(f'id="slot-{parked.slot}"') :]
-    assert f'href="#slot-{parked.rival}"' in row[: row.index("</tr>")]
+    row = html[html.index(f'id="trial-{case.trials[parked.slot]}"') :]
+    row = row[: row.index("</tr>")]
+    assert f'href="#trial-{case.trials[parked.rival]}"' in row
+    assert f">{case.trials[parked.slot]}</td>" in row
 
 
 def test_files_are_written_beside_the_page(tmp_path: Path, case: Dossier) -> None:
@@ -188,7 +191,7 @@ def test_the_curve_alone(tmp_path: Path) -> None:
 
 
 def test_the_csv_holds_every_fold_score(case: Dossier) -> None:
-    rows = list(csv.DictReader(tables.folds_csv(case.answer, case.results).splitlines()))
+    rows = list(csv.DictReader(tables.folds_csv(case.answer, case.results, case.trials).splitlines()))
     assert len(rows) == len(case.results)
     stored = {result.key: result for result in case.results}
     for row in rows:
@@ -196,6 +199,7 @@ def test_the_csv_holds_every_fold_score(case: Dossier) -> None:
             next(key for key in stored if list(map(str, key)) == [row["slot"], row["replicate"], row["fold"]])
         ]
         assert float(row["score"]) == result.score
+        assert row["trial"] == str(case.trials.get(result.key.slot, ""))
         assert float(row["lam"]) == pytest.approx(result.lam_over_m * case.answer.m)
         assert float(row["grad_norm_conv1"]) == result.grad_norms["conv1"]
 

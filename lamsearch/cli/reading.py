@@ -101,7 +101,8 @@ def trials(
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, fieldnames=list(records[0]) if records else [])
         writer.writeheader()
-        writer.writerows({**record, "fold_scores": " ".join(map(repr, record["fold_scores"]))} for record in records)
+        lists = ("fold_scores", "replicate_scores")
+        writer.writerows({**record, **{key: " ".join(map(repr, record[key])) for key in lists}} for record in records)
     else:
         _table(
             ("trial", "λ", "λ/m", "state", "mean", "folds", "fold scores", "why"),

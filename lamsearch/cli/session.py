@@ -14,7 +14,7 @@ import typer
 
 from lamsearch import dossier, wording
 from lamsearch.answer import to_json
-from lamsearch.cli.live import View
+from lamsearch.cli.live import View, counting
 from lamsearch.errors import LamsearchError, StorageFull, StorageUnavailable
 from lamsearch.progress import Clock, progress
 
@@ -90,13 +90,14 @@ def fitted(text: str) -> str:
 
 def write_files(store: Store, row: StudyRow, folder: Path) -> list[Path]:
     """``answer.json`` and the report with its figures. Raises LamsearchError for an unwritable folder."""
-    from lamsearch.report import write_report  # matplotlib: only here
+    from lamsearch.report import N_FILES, write_report  # matplotlib: only here
 
     case = dossier.dossier(store, row)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "answer.json"
         path.write_text(json.dumps(to_json(case.answer), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return [path, *write_report(case, folder)]
+        with counting("figures", N_FILES) as step:
+            return [path, *write_report(case, folder, wrote=lambda _: step())]
     except OSError as error:
         raise LamsearchError(f"{folder}: cannot write the results ({error.strerror}); choose another --out") from None

@@ -26,6 +26,16 @@ class Averages:
     grad_norms: dict[str, float]
     epochs: tuple[EpochScore, ...]
 
+    def score(self, metric: str, *, training: bool) -> float:
+        """Training or validation score, higher is better."""
+        if metric == "accuracy":
+            return self.train_acc if training else self.val_acc
+        return -(self.train_loss if training else self.val_loss)
+
+    def gap(self, metric: str) -> float:
+        """Training minus validation score of the same networks: above zero where they overfit."""
+        return self.score(metric, training=True) - self.score(metric, training=False)
+
 
 def by_slot(results: Iterable[FoldResult]) -> dict[int, Averages]:
     """Slot → averages over its finished fold fits, slots rising."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
@@ -79,6 +80,7 @@ def _panel(scene: Scene, axis: ValueAxis, name: str, lines: Mapping[str, Points]
         scene.add(Line(points=points, ink=INKS[label], width=2))
     for epoch, x, anchor in _epoch_ticks(panel, first, last):
         scene.add(Text(x=x, y=panel.bottom + 18, text=str(epoch), anchor=anchor))
+    scene.add(Text(x=(panel.left + panel.right) / 2, y=panel.bottom + 18, text="epoch", anchor="middle"))
 
 
 def _epoch_ticks(panel: Panel, first: int, last: int) -> Iterator[tuple[int, float, Anchor]]:
@@ -90,7 +92,7 @@ def _epoch_ticks(panel: Panel, first: int, last: int) -> Iterator[tuple[int, flo
 def budget(answer: Answer, *, wide: bool = True) -> Scene:
     """Fold fits by λ against the full cost."""
     scene = plots.scene("budget", "folds measured by λ", wide=wide, height=216)
-    scene.description = wording.cost(answer)
+    scene.description = f"{wording.cost(answer)}. {legend(answer)}"
     panel = Panel(left=56, right=scene.width - 14, top=36, bottom=scene.height - 42)
     axis = lam_axis(answer, panel)
     most = max([answer.n_folds, *(point.n_cells for point in answer.curve)])
@@ -98,8 +100,8 @@ def budget(answer: Answer, *, wide: bool = True) -> Scene:
     n_lams = sum(point.lam > 0 for point in answer.curve)
     half = max(1.2, min(9.0, 0.4 * (panel.right - axis.start) / max(1, n_lams)))
     for point in answer.curve:
-        x, ink = axis(point.lam), _status_ink(point)
-        full, done = value(answer.n_folds), value(point.n_cells)
+        x, ink = axis(point.lam), INK_OF[state(point)]
+        full, done = value(answer.n_folds), value(point.n_cells + _part(answer, point))
         said = f"λ = {numerals.lam(point.lam)}: {spent(answer, point)}"
         scene.add(
             Area(points=box(x - half, full, 2 * half, panel.bottom - full), ink="rule", opacity=0.6, tip=said),
@@ -116,8 +118,34 @@ def budget(answer: Answer, *, wide: bool = True) -> Scene:
     return scene
 
 
-def _status_ink(point: CurvePoint) -> Ink:
-    return "c1" if point.status == "complete" else "faint"
+def _part(answer: Answer, point: CurvePoint) -> float:
+    """What the epochs of a trial that an epoch pruner ended amount to, in folds."""
+    if point.parked is None or not point.parked.epochs or not answer.budget.epochs_full:
+        return 0.0
+    return point.parked.epochs * answer.budget.fold_fits_full / answer.budget.epochs_full * answer.n_folds
+
+
+State = Literal["complete", "dropped", "failed", "open"]
+INK_OF: Mapping[State, Ink] = {"complete": "c1", "dropped": "faint", "failed": "c2", "open": "c3"}
+SAID: Mapping[State, str] = {
+    "complete": "Blue: measured on all folds.",
+    "dropped": "Grey: dropped early.",  # between epochs: all its folds, by the share of their epochs
+    "failed": "Orange: failed.",
+    "open": "Green: not finished yet.",
+}
+
+
+def state(point: CurvePoint) -> State:
+    """How a bar of the budget is coloured."""
+    found: Mapping[str, State] = {"complete": "complete", "pruned": "dropped", "failed": "failed"}
+    return found.get(point.status, "open")
+
+
+def legend(answer: Answer) -> str:
+    """The colours that the budget's figure has, in words."""
+    there = {state(point) for point in answer.curve}
+    said = [text for name, text in SAID.items() if name in there]
+    return " ".join([*said, "Pale: what the full cost would have added."])
 
 
 def spent(answer: Answer, point: CurvePoint) -> str:

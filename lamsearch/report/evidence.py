@@ -4,11 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lamsearch import numerals
 from lamsearch.answer import Answer
+from lamsearch.records import BASELINE
 from lamsearch.report import plots
 from lamsearch.report.averages import Averages
 from lamsearch.report.axes import Panel, ValueAxis, padded
+from lamsearch.report.figures import BEST
 from lamsearch.report.scene import Scene
+
+VANISHED = 0.1
+"""A layer's gradient has vanished if this share of what it is without a penalty is all that is left."""
+
+
+def stops(answer: Answer, averages: Mapping[int, Averages]) -> list[tuple[str, Averages]]:
+    """(name, averages) of the λ's whose numbers tell most: 0, λ̂ and the largest that was trained."""
+    trained = [point for point in answer.curve if point.slot in averages]
+    largest = max(trained, key=lambda point: point.lam, default=None)
+    found = {BASELINE: "λ = 0", answer.slot: f"{BEST} = {numerals.lam(answer.lam)}"}
+    if largest is not None:
+        found.setdefault(largest.slot, f"λ = {numerals.lam(largest.lam)} (the largest)")
+    return [(name, averages[slot]) for slot, name in found.items() if slot in averages]
+
+
+def gaps(answer: Answer, averages: Mapping[int, Averages]) -> str:
+    """The overfitting in numbers: how much better the training images are scored than the others."""
+    metric = answer.metric
+    said = [f"{numerals.change(metric, row.gap(metric))} at {name}" for name, row in stops(answer, averages)]
+    what = "Training minus validation accuracy" if metric == "accuracy" else "Validation minus training log loss"
+    return f"{what}: {'; '.join(said)}." if said else ""
+
+
+def shrinking(answer: Answer, averages: Mapping[int, Averages]) -> str:
+    """Size of the weights and share near zero in numbers."""
+    said = [
+        f"{plots.plain(row.weight_norm)} with {numerals.percent(row.near_zero)} near zero at {name}"
+        for name, row in stops(answer, averages)
+    ]
+    return f"‖w‖ is {'; '.join(said)}." if said else ""
+
+
+def vanishing(answer: Answer, averages: Mapping[int, Averages]) -> str:
+    """Whether the penalty makes gradients vanish: each layer's gradient against that without a penalty."""
+    base = averages.get(BASELINE)
+    layers = [name for name, norm in base.grad_norms.items() if norm > 0] if base else []
+    if base is None or not layers:
+        return "Whether gradients vanish cannot be said without a gradient at λ = 0 to compare with."
+    said = []
+    for name, row in stops(answer, averages)[1:]:
+        left = {layer: row.grad_norms.get(layer, 0.0) / base.grad_norms[layer] for layer in layers}
+        least = min(left, key=lambda layer: left[layer])
+        if row.collapsed == row.n:
+            said.append(f"at {name} the networks have collapsed, with no gradient left")
+        elif left[least] < VANISHED:
+            said.append(f"yes at {name}: {least} keeps {100 * left[least]:.1f} % of its gradient at λ = 0")
+        else:
+            said.append(f"no at {name}: every layer keeps {100 * left[least]:.0f} % or more of its gradient at λ = 0")
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
 def overfitting(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = True) -> Scene:
@@ -25,7 +77,7 @@ def overfitting(answer: Answer, averages: Mapping[int, Averages], *, wide: bool 
         "validation": {point.slot: sign * point.mean for point in answer.curve if point.mean is not None},
     }
     scene = plots.scene("overfitting", f"training and validation {what} by λ", wide=wide, height=300)
-    scene.description = plots.ends_in_words(answer, series, write)
+    scene.description = f"{gaps(answer, averages)} {plots.ends_in_words(answer, series, write)}"
     panel = Panel(left=56, right=scene.width - 82, top=36, bottom=scene.height - 42)
     alive = {slot for slot, row in averages.items() if not row.collapsed} or set(averages)
     axis = plots.value_axis(panel, [v for values in series.values() for slot, v in values.items() if slot in alive])
@@ -40,12 +92,7 @@ def weights(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = Tr
     )
     norm = {slot: row.weight_norm for slot, row in averages.items()}
     share = {slot: row.near_zero for slot, row in averages.items()}
-    scene.description = " ".join(
-        (
-            plots.ends_in_words(answer, {"size of the weights": norm}, plots.plain),
-            plots.ends_in_words(answer, {"share near zero": share}, plots.percents),
-        )
-    )
+    scene.description = shrinking(answer, averages)
     half = scene.width / 2 if wide else scene.width
     first = Panel(left=56, right=half - 14, top=36, bottom=224)
     second = Panel(left=half + 66, right=scene.width - 14, top=36, bottom=224)
@@ -65,7 +112,7 @@ def gradients(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = 
     scene = plots.scene("gradients", "gradient norm per layer by λ", wide=wide, height=310)
     names = list(dict.fromkeys(name for row in averages.values() for name in row.grad_norms))[: len(plots.SERIES)]
     series = {name: {slot: row.grad_norms.get(name, 0.0) for slot, row in averages.items()} for name in names}
-    scene.description = plots.ends_in_words(answer, series, plots.plain)
+    scene.description = f"{vanishing(answer, averages)} {plots.ends_in_words(answer, series, plots.plain)}"
     positive = [value for values in series.values() for value in values.values() if value > 0]
     low, high = min(positive, default=0.1), max(positive, default=1.0)
     panel = Panel(left=56, right=scene.width - 66, top=36, bottom=scene.height - 42)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 
@@ -9,6 +10,12 @@ class Markup(str):
     """Text that is HTML already. Only this package makes it."""
 
     __slots__ = ()
+
+
+def unbroken(text: str) -> str:
+    """``text`` in which no line breaks inside ``λ = 83.2`` or between a number and its unit."""
+    text = text.replace("λ = ", "λ\u00a0=\u00a0").replace("λ > 0", "λ\u00a0>\u00a00")
+    return re.sub(r"(?<=\d) (?=(%|pp|s|min|h)\b|%)", "\u00a0", text)
 
 
 def el(name: str, *children: str, **attributes: str | float | bool | None) -> Markup:

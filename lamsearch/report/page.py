@@ -10,7 +10,7 @@ from importlib import resources
 import lamsearch
 from lamsearch import wording
 from lamsearch.answer import Answer, Dossier
-from lamsearch.report import protocol, sections
+from lamsearch.report import effects, facts, protocol, sections
 from lamsearch.report.averages import by_slot
 from lamsearch.report.markup import Markup, el, joined
 
@@ -34,10 +34,10 @@ def html(dossier: Dossier) -> str:
         sections.verdict(answer),
         el("nav", el("ul", *(el("li", el("a", name, href=f"#{key}")) for key, name in PARTS)), aria_label="Sections"),
         sections.would_change(answer),
-        sections.numbers(answer),
-        sections.effects(answer, averages, label_noise=_share(dossier.settings.get("data.label_noise"))),
+        facts.numbers(answer, dossier.settings),
+        effects.effects(dossier, averages),
         sections.budget(answer),
-        sections.trials(answer, averages, dossier.results),
+        sections.trials(dossier, averages),
         protocol.protocol(dossier),
         protocol.words(),
         id="main",
@@ -75,7 +75,7 @@ def _origin(answer: Answer, created_at: float) -> Markup:
     when = datetime.fromtimestamp(created_at, tz=UTC)
     state = el("span", f"{answer.status} answer", class_="state")
     stamp = el("time", f"{when:%d %B %Y, %H:%M} UTC", datetime=when.isoformat(timespec="seconds"))
-    return el("p", "lamsearch · study ", el("strong", answer.study), " · ", stamp, " ", state, class_="origin")
+    return el("p", "lamsearch · study ", el("strong", answer.study), " · started ", stamp, " ", state, class_="origin")
 
 
 def _footer() -> Markup:
@@ -87,10 +87,6 @@ def _footer() -> Markup:
         links,
         "and each figure as PNG and SVG.",
     )
-
-
-def _share(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _file(name: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from lamsearch import numerals
+from lamsearch import numerals, splits
 from lamsearch.answer import Dossier
+from lamsearch.report.figures import BEST
 from lamsearch.report.markup import Markup, el, joined
 
 DATA_LOSS = {
@@ -18,6 +19,8 @@ PENALTY = {
     "elastic_net": "λ/m · (ρ Σ |w| + (1 − ρ)/2 Σ w²)",
     "decoupled": "decoupled weight decay λ/m (AdamW), outside the gradient",
 }
+SEEDS = 20
+"""Fold seeds that are listed."""
 TERMS = (
     ("λ", "Strength of the penalty on the weights. λ = 0, no penalty at all, is the baseline and is always measured."),
     ("λ/m", "λ per penalised weight; m is their number. It is PyTorch's weight_decay for SGD and Adam, and carries "
@@ -44,12 +47,14 @@ def protocol(dossier: Dossier) -> Markup:
         _loss(settings, dossier.answer.m),
         el("p", "Run it again with"),
         el("pre", el("code", dossier.command)),
+        el("h3", "Procedure"),
+        el("ol", *(el("li", step) for step in _steps(dossier))),
         el("h3", "Settings"),
         _table(settings),
         el("h3", "Data and network"),
         _table(facts),
         el("h3", "Machines and versions"),
-        _table({**dossier.versions, **_machines(dossier)}),
+        _table({**_machines(dossier), **dossier.versions}),
         id="protocol",
     )
 
@@ -60,14 +65,37 @@ def _loss(settings: Mapping[str, object], m: int) -> Markup:
     what = "weights and biases" if settings.get("loss.penalise_biases") else "weights, not biases"
     ratio = f", ρ = {settings.get('loss.l1_ratio')}" if penalty == "elastic_net" else ""
     formula = el("p", "loss = data loss + ", PENALTY.get(penalty, penalty), class_="formula")
-    text = el("p", f"Data loss: {DATA_LOSS.get(data, data)}. Penalised: {what}; m = {m:,}{ratio}.")
+    text = el("p", f"Data loss: {DATA_LOSS.get(data, data)}. Penalised: {what}; m\u00a0=\u00a0{m:,}{ratio}.")
     return joined(formula, text)
+
+
+def _steps(dossier: Dossier) -> Iterator[str]:
+    """What was done, in order."""
+    answer, settings = dossier.answer, dossier.settings
+    held = dossier.facts.get("n_test")
+    if isinstance(held, int):
+        yield f"{numerals.count(held, 'image')} are set apart for the test; {answer.n_images:,} are left to search."
+    yield f"The search images are split into {answer.n_folds} folds, stratified by class."
+    seed = settings.get("search.seed")
+    if isinstance(seed, int):
+        cells = [(r, f) for r in range(answer.n_replicates) for f in range(answer.n_folds)]
+        shown = ", ".join(str(splits.fold_seed(seed, *cell)) for cell in cells[:SEEDS])
+        rest = f" and {len(cells) - SEEDS} more" if len(cells) > SEEDS else ""
+        yield (
+            f"Every fold has one seed for initial weights and batch order, the same for every λ, so that "
+            f"differences are paired. They follow from the study's seed {seed}: {shown}{rest}."
+        )
+    pruner = settings.get("search.pruner")
+    yield "λ = 0 and every λ asked for are trained on the folds" + (
+        "." if pruner in (None, "none") else f", until the pruner “{pruner}” drops those unlikely to be the best."
+    )
+    yield f"{BEST} is chosen by the {answer.chosen_by}."
+    yield f"One network is trained at {BEST} on all search images, for as many epochs, and tested once."
 
 
 def _machines(dossier: Dossier) -> dict[str, object]:
     results = dossier.results
-    found = {
-        "fold fits on": sorted({result.hardware for result in results} - {""}),
+    found: dict[str, object] = {
         "trainer": sorted({result.executor for result in results} - {""}),
         "workers": len({result.worker for result in results} - {""}),
     }

@@ -13,10 +13,12 @@ from lamsearch.report.averages import Averages
 from lamsearch.report.course import spent
 from lamsearch.report.markup import Markup, el, joined
 
-COLUMNS = ("λ", "λ/m", "folds", "score", "to λ̂", "95 % interval", "as good", "training", "‖w‖", "near 0", "time")
+COLUMNS = ("λ", "trial", "λ/m", "folds", "score", "to λ̂", "95 % interval", "as good", "time")
+Trials = Mapping[int, int]
+"""Slot → Optuna's trial number."""
 
 
-def trials(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
+def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) -> Markup:
     """One row per λ, rising; sortable where scripts run."""
     head = el(
         "tr",
@@ -24,9 +26,13 @@ def trials(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
         el("th", "what became of it", scope="col", class_="words"),
     )
     rows = [
-        _trial(answer, point, averages.get(point.slot)) for point in sorted(answer.curve, key=lambda point: point.lam)
+        _trial(answer, point, averages.get(point.slot), numbers)
+        for point in sorted(answer.curve, key=lambda point: point.lam)
     ]
-    note = f"All {len(rows)} λ's, λ = 0 first. “to λ̂”: paired difference to the chosen λ, on the folds that both have."
+    note = (
+        f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “to λ̂”: paired difference to λ̂, on the "
+        "folds that both have. “as good”: cannot be told from λ̂. “time”: training, all folds together."
+    )
     table = el("table", el("thead", head), el("tbody", *rows), class_="sortable")
     region = el(
         "div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried, a table"
@@ -34,32 +40,30 @@ def trials(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
     return joined(el("p", note, class_="note"), region)
 
 
-def _trial(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
+def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
     metric = answer.metric
     chosen = point.slot == answer.slot
-    accuracy = metric == "accuracy"
     bounds = "–"
     if not chosen and point.difference_low is not None and point.difference_high is not None:
         low, high = (numerals.change(metric, end) for end in (point.difference_low, point.difference_high))
         bounds = f"{low.removesuffix(' pp')} to {high}"
-    training = None if row is None else (row.train_acc if accuracy else -row.train_loss)
+    judged = chosen or point.difference is not None
+    seconds = None if row is None else row.seconds
     marks = [label for label, lam in (("chosen", answer.lam), ("within 1 SE", answer.lam_1se)) if lam == point.lam]
     cells = (
         _cell(numerals.lam(point.lam), point.lam, head=True, marks=marks if point.slot != BASELINE else []),
+        _cell(_number(point.slot, numbers), numbers.get(point.slot)),
         _cell(numerals.lam(point.lam_over_m), point.lam_over_m),
         _cell(str(point.n_cells), point.n_cells),
         _cell(numerals.level(metric, point.mean), point.mean),
         _cell("–" if chosen else numerals.change(metric, point.difference), point.difference),
         _cell(bounds, point.difference_high),
-        _cell("yes" if point.in_range else "no", point.in_range),
-        _cell(numerals.level(metric, training), training),
-        _cell("–" if row is None else f"{row.weight_norm:.2f}", None if row is None else row.weight_norm),
-        _cell("–" if row is None else numerals.percent(row.near_zero), None if row is None else row.near_zero),
-        _cell("–" if row is None else numerals.duration(row.seconds), None if row is None else row.seconds),
-        el("td", _fate(answer, point, row), class_="words"),
+        _cell(("yes" if point.in_range else "no") if judged else "–", point.in_range if judged else None),
+        _cell("–" if seconds is None else numerals.duration(seconds), seconds),
+        el("td", _fate(answer, point, row, numbers), class_="words"),
     )
     faded = "faded" if point.status != "complete" else None
-    return el("tr", *cells, id=f"slot-{point.slot}", class_="chosen" if chosen else faded)
+    return el("tr", *cells, id=anchor(point.slot, numbers), class_="chosen" if chosen else faded)
 
 
 def _cell(text: str, value: float | None, *, head: bool = False, marks: Iterable[str] = ()) -> Markup:
@@ -68,7 +72,18 @@ def _cell(text: str, value: float | None, *, head: bool = False, marks: Iterable
     return el("th" if head else "td", text, *tags, data_v=sort, scope="row" if head else None)
 
 
-def _fate(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
+def anchor(slot: int, numbers: Trials) -> str:
+    """Where the row of a λ is found on the page: ``#trial-7``, ``#baseline``."""
+    if slot == BASELINE:
+        return "baseline"
+    return f"trial-{numbers[slot]}" if slot in numbers else f"slot-{slot}"
+
+
+def _number(slot: int, numbers: Trials) -> str:
+    return "baseline" if slot == BASELINE else str(numbers.get(slot, "–"))
+
+
+def _fate(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
     """What became of a λ, with a link to the λ that it lost to."""
     said = spent(answer, point)
     collapsed = f"; collapsed on {numerals.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
@@ -77,7 +92,40 @@ def _fate(answer: Answer, point: CurvePoint, row: Averages | None) -> Markup:
     before, found, after = said.partition(name) if name else (said, "", "")
     if rival is None or not found:
         return joined(said, collapsed)
-    return joined(before, el("a", name, href=f"#slot-{rival.slot}"), after, collapsed)
+    return joined(before, el("a", name, href=f"#{anchor(rival.slot, numbers)}"), after, collapsed)
+
+
+def evidence(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
+    """What every λ did to its networks: the numbers behind the figures."""
+    metric = answer.metric
+    layers = list(dict.fromkeys(name for row in averages.values() for name in row.grad_norms))
+    names = ("λ", "folds", "training", "validation", "gap", "‖w‖", "near 0", *(f"∇ {name}" for name in layers))
+    rows = []
+    for point in sorted(answer.curve, key=lambda point: point.lam):
+        if (row := averages.get(point.slot)) is None:
+            continue
+        training, validation = row.score(metric, training=True), row.score(metric, training=False)
+        norms = [row.grad_norms.get(name, 0.0) for name in layers]
+        cells = (
+            _cell(numerals.lam(point.lam), point.lam, head=True),
+            _cell(str(row.n), row.n),
+            _cell(numerals.level(metric, training), training),
+            _cell(numerals.level(metric, validation), validation),
+            _cell(numerals.change(metric, row.gap(metric)), row.gap(metric)),
+            _cell(f"{row.weight_norm:.2f}", row.weight_norm),
+            _cell(numerals.percent(row.near_zero), row.near_zero),
+            *(_cell(f"{norm:.3g}", norm) for norm in norms),
+        )
+        rows.append(el("tr", *cells, class_="chosen" if point.slot == answer.slot else None))
+    caption = el(
+        "caption",
+        f"Means over the folds measured. Training and validation {numerals.metric_name(metric)} of the same networks; "
+        "gap: training minus validation; near 0: share of the penalised weights with |w| < 0.001; ∇: norm of a layer's "
+        "weight gradient in the last epoch.",
+    )
+    head = el("tr", *(el("th", name, scope="col") for name in names))
+    body = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")
+    return el("div", body, class_="scroll", tabindex="0", role="region", aria_label="What every λ did, a table")
 
 
 def folds(answer: Answer, results: Iterable[FoldResult]) -> Markup:
@@ -97,7 +145,7 @@ def folds(answer: Answer, results: Iterable[FoldResult]) -> Markup:
     return el("div", body, class_="scroll", tabindex="0", role="region", aria_label="Score of every fold fit")
 
 
-def folds_csv(answer: Answer, results: Iterable[FoldResult]) -> str:
+def folds_csv(answer: Answer, results: Iterable[FoldResult], numbers: Trials) -> str:
     """One line per fold fit, everything but the learning curve and the bits per image."""
     found = sorted(results, key=lambda result: result.key)
     layers = list(dict.fromkeys(name for result in found for name in result.grad_norms))
@@ -106,11 +154,22 @@ def folds_csv(answer: Answer, results: Iterable[FoldResult]) -> str:
     target = StringIO()
     writer = csv.writer(target, lineterminator="\n")
     norms = [f"{kind}_norm_{name}" for kind in ("grad", "layer") for name in layers]
-    writer.writerow(["slot", "replicate", "fold", "lam", "lam_over_m", *plain, *norms, "epochs", *last])
+    writer.writerow(["trial", "slot", "replicate", "fold", "lam", "lam_over_m", *plain, *norms, "epochs", *last])
     for result in found:
         lam = result.lam_over_m * answer.m
         per_layer = [values.get(name, "") for values in (result.grad_norms, result.layer_norms) for name in layers]
         values = [getattr(result, name) for name in plain]
         rest = [getattr(result, name) for name in last]
-        writer.writerow([*result.key, lam, result.lam_over_m, *values, *per_layer, len(result.epochs), *rest])
+        writer.writerow(
+            [
+                numbers.get(result.key.slot, ""),
+                *result.key,
+                lam,
+                result.lam_over_m,
+                *values,
+                *per_layer,
+                len(result.epochs),
+                *rest,
+            ]
+        )
     return target.getvalue()

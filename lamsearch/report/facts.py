@@ -1,0 +1,104 @@
+"""The answer in numbers: everything that it states, in one table. Sentences come from ``wording``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from lamsearch import numerals, wording
+from lamsearch.answer import Answer
+from lamsearch.report import figures
+from lamsearch.report.markup import Markup, el, unbroken
+
+Row = tuple[str, str, str]
+"""Label, text, aside. Rows without a text are left out."""
+CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani, conservative"}
+
+
+def numbers(answer: Answer, settings: Mapping[str, object]) -> Markup:
+    """Everything that the answer states. ``settings``: the study's, flat."""
+    found = [*_lams(answer), *_scores(answer), *_evidence(answer, settings)]
+    body = [_row(name, unbroken(text), unbroken(aside)) for name, text, aside in found if text]
+    return el(
+        "section", el("h2", "The answer in numbers"), el("table", el("tbody", *body), class_="facts"), id="numbers"
+    )
+
+
+def _row(name: str, text: str, aside: str) -> Markup:
+    beside = [el("div", aside, class_="aside")] if aside else []
+    return el("tr", el("th", name, scope="row"), el("td", text, *beside))
+
+
+def _lams(answer: Answer) -> Iterable[Row]:
+    best = "Best λ > 0" if answer.verdict == "hurts" else "Chosen"
+    yield f"{best}, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
+    carried = "for the refit, which has k/(k − 1) times the images of a fold; used unchanged, as is the convention"
+    yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
+    same = "measured on all folds, paired differences"
+    yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
+    classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
+    yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
+    partial = set(answer.indistinguishable_partial)
+    whole = ", ".join(numerals.lam(lam) for lam in answer.indistinguishable if lam not in partial)
+    yield "Cannot be told from the best", whole, _partial(answer)
+    yield "Ends of the searched range", _edges(answer), ""
+    if answer.other_metric_lam is not None:
+        yield f"By {numerals.metric_name(answer.other_metric)}", wording.both(answer, answer.other_metric_lam), ""
+
+
+def _scores(answer: Answer) -> Iterable[Row]:
+    metric = answer.metric
+    yield "Gain over λ = 0", wording.gain(answer), "paired difference on the same folds, Nadeau & Bengio's variance"
+    if answer.detectable_gain is not None:
+        seen = "a true gain of this size is found in four of five such studies"
+        yield "Smallest detectable gain", numerals.size(metric, answer.detectable_gain), seen
+    low, high = numerals.level(metric, answer.cv.low), numerals.level(metric, answer.cv.high)
+    cv = f"95 % interval of the level {low} to {high}"
+    best = f"{numerals.level(metric, answer.cv.mean)} ± {numerals.size(metric, answer.cv_sem)} (sem)"
+    yield f"CV {numerals.metric_name(metric)} of the best", best, f"{cv}; optimistic: the best of many"
+    if (fixed := answer.corrected) is not None:
+        ends = ""
+        if fixed.low is not None and fixed.high is not None:
+            ends = f" ({numerals.level(metric, fixed.low)} to {numerals.level(metric, fixed.high)})"
+        how = CORRECTIONS.get(fixed.method, fixed.method)
+        yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", f"{how}: {fixed.rule}"
+    yield "Test", wording.test(answer), _test(answer)
+
+
+def _evidence(answer: Answer, settings: Mapping[str, object]) -> Iterable[Row]:
+    sets = f", {answer.n_replicates} sets of folds for the finalists" if answer.n_replicates > 1 else ""
+    folds = f"{answer.n_folds}{sets}; {answer.n_images:,} images, each validated once per set"
+    seed = settings.get("search.seed")
+    yield "Folds", folds, "" if seed is None else f"splits, initial weights and batches follow from seed {seed}"
+    paired, unpaired = (numerals.size(answer.metric, sd) for sd in (answer.paired_sd, answer.unpaired_sd))
+    ratio = f"; variance ratio {answer.variance_ratio:.1f}" if answer.variance_ratio is not None else ""
+    spread = f"standard deviation of a difference {paired} paired, {unpaired} unpaired{ratio}"
+    yield "Paired against unpaired", spread, "what sharing folds, seeds and batches between λ's saves"
+    yield "Cost", wording.cost(answer), epochs(answer)
+
+
+def epochs(answer: Answer) -> str:
+    """Epochs trained against the full cost."""
+    spent = answer.budget
+    if not spent.epochs_full:
+        return ""
+    share = numerals.percent(spent.epochs / spent.epochs_full, 0)
+    lost = f", {spent.stopped_epochs:,} of them in λ's dropped between epochs" if spent.stopped_epochs else ""
+    return f"{spent.epochs:,} of {spent.epochs_full:,} epochs ({share}){lost}"
+
+
+def _edges(answer: Answer) -> str:
+    if answer.edges:
+        return "; ".join(edge.message for edge in answer.edges)
+    return "neither end is among the λ's that do as well"
+
+
+def _partial(answer: Answer) -> str:
+    partial = ", ".join(map(numerals.lam, answer.indistinguishable_partial))
+    return f"dropped too early to be ruled out: {partial}" if partial else ""
+
+
+def _test(answer: Answer) -> str:
+    if answer.test is None:
+        return ""
+    looks = "looked at once" if answer.test.looks == 1 else f"looked at {answer.test.looks} times"
+    return f"{looks}; data loss {answer.test.loss:.4f}; Wilson interval"
