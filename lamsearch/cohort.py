@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lamsearch import race, wilcoxon
+from lamsearch import certainty, race, wilcoxon
 from lamsearch.records import FitKey, Parked, SlotRow
 from lamsearch.rules import WHOLE, Rules
 
@@ -150,7 +150,9 @@ def _decide(lap: Lap, rules: Rules) -> Lap:
         decision = race.last_look(lap.standing, floor=rules.scale.floor)
     else:
         decision = race.judge(lap.standing, fold, tau=rules.scale.tau, floor=rules.scale.floor)
-        if rules.until == "sure" and (early := race.sure(lap.standing, fold, rules.scale.tolerance, rules.scale.floor)):
+        if rules.until == "sure" and (
+            early := certainty.sure(lap.standing, fold, rules.scale.tolerance, rules.scale.floor)
+        ):
             decision, fold = early, k + 1
     still = ~lap.standing.ours | (decision.need >= min(fold + 1, k))
     standing = replace(lap.standing, open=still)

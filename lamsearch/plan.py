@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lamsearch import cohort, finalists, race
+from lamsearch import certainty, cohort, finalists, race
 from lamsearch.cohort import Lap, Runner
 from lamsearch.records import BASELINE, FitKey, Parked, ScoreTable, SlotRow
 from lamsearch.rules import WHOLE, Rules
@@ -167,7 +167,9 @@ def _behind(state: _State, lap: Lap) -> _State:
     own = [runner for runner in cohort.finishers(lap) if runner.slot not in {old.slot for old in stop.incumbents}]
     base = next((cohort.runner(standing, int(row)).scores for row in np.flatnonzero(~standing.positive)), ())
     sure = state.rules.until == "sure" and stop.at + 1 < len(state.numbers)
-    sure = sure and race.nothing_to_find(standing, _places(state), state.rules.scale.tolerance, state.rules.scale.floor)
+    sure = sure and certainty.nothing_to_find(
+        standing, _places(state), state.rules.scale.tolerance, state.rules.scale.floor
+    )
     stop = _Stop(
         at=len(state.numbers) if sure else stop.at + 1,
         incumbents=cohort.best([*stop.incumbents, *own]),
@@ -186,9 +188,8 @@ def _places(state: _State) -> Floats:
 
 
 def _unstarted(state: _State) -> dict[int, Parked]:
-    reason = "the answer can no longer change by more than the tolerance"
     rest = [row.slot for number in state.numbers[state.stop.at + 1 :] for row in state.cohorts[number]]
-    return {slot: Parked(slot=slot, after=0, rival=None, margin=None, reason=reason) for slot in rest}
+    return {slot: Parked(slot=slot, after=0, rival=None, margin=None, reason=certainty.REASON) for slot in rest}
 
 
 def _stopped(state: _State) -> dict[int, Parked]:

@@ -28,6 +28,9 @@ CANDIDATES = (2, 1)
 SECOND_LOOKS = (0.0, 1 / 20)
 """Share of the cohort's λ's that, although parked, get one more fold, after fold 1, and after each later fold."""
 
+CANNOT_WIN = "unlikely to beat the leader by as much as matters"
+NO_ROOM = "behind others that are as promising"
+
 ROUNDING = 9
 """Decimals of a comparison: sums in another order must not decide."""
 
@@ -131,16 +134,16 @@ def judge(standing: Standing, fold: int, *, tau: float, floor: float) -> Decisio
     room = _share(KEEP, fold, mine) - int((keep & mine).sum())
     hopeful = [row for row in by_hope if rivals[row] and mine[row] and not keep[row] and hope[row] >= tau]
     keep[hopeful[: max(room, 0)]] = True
-    need = _need(standing, keep, fold + 1)
+    goal = need(standing, keep, fold + 1)
     # One or two bad folds may have parked the best λ: look again at those that still might win.
     again = [row for row in by_hope if _may_resume(standing, row) and not keep[row] and hope[row] >= 0]
     again = again[: _share(SECOND_LOOKS, fold, mine)]
-    need[again] = standing.seen[again] + 1
+    goal[again] = standing.seen[again] + 1
     parked = {}
-    for row in np.flatnonzero(standing.open & mine & ~standing.failed & (need <= standing.seen)):
-        reason = "no room" if hope[row] >= tau else "cannot win"
-        parked[standing.slots[row]] = _evidence(standing, view, int(row), reason)
-    return Decision(need=need, parked=parked)
+    for row in np.flatnonzero(standing.open & mine & ~standing.failed & (goal <= standing.seen)):
+        reason = NO_ROOM if hope[row] >= tau else CANNOT_WIN
+        parked[standing.slots[row]] = evidence(standing, view, int(row), reason)
+    return Decision(need=goal, parked=parked)
 
 
 def last_look(standing: Standing, *, floor: float) -> Decision:
@@ -158,39 +161,7 @@ def last_look(standing: Standing, *, floor: float) -> Decision:
     near = alive & standing.positive & (np.round(gap, ROUNDING) >= -view.sigma * np.sqrt(2.0 / k))
     keep = full.copy()
     keep[[best, int(np.flatnonzero(near)[-1])]] = True
-    return Decision(need=_need(standing, keep, k), parked={})
-
-
-def sure(standing: Standing, fold: int, tolerance: float, floor: float) -> Decision | None:
-    """The end of the race, if no open λ can beat the leader by more than ``tolerance`` (two posterior sds)."""
-    rivals = standing.open & ~standing.failed & (standing.seen >= fold)
-    if not (rivals & standing.positive).any():
-        return None
-    view = look(standing, fold, rivals, floor=floor)
-    if np.any((view.gap + 2.0 * view.spread)[rivals & standing.positive] > tolerance):
-        return None
-    keep = np.zeros(len(rivals), dtype=bool)
-    keep[view.best] = True
-    rest = np.flatnonzero(rivals & standing.ours & standing.positive & ~keep)
-    parked = {standing.slots[row]: _evidence(standing, view, int(row), "sure") for row in rest}
-    return Decision(need=_need(standing, keep, standing.n_folds), parked=parked)
-
-
-def nothing_to_find(standing: Standing, decades: Floats, tolerance: float, floor: float) -> bool:
-    """True if no λ that might still come, at ``decades``, can beat the leader by more than ``tolerance`` (two sds)."""
-    full = standing.seen == standing.n_folds
-    if not (full & standing.positive).any():
-        return False
-    seen = np.flatnonzero(standing.seen > 0)
-    joined = Standing(
-        slots=(*(standing.slots[row] for row in seen), *(BASELINE - 1 - number for number in range(len(decades)))),
-        decades=np.concatenate([standing.decades[seen], decades]),
-        scores=np.vstack([standing.scores[seen], np.full((len(decades), standing.n_folds), np.nan)]),
-        **{name: np.zeros(len(seen) + len(decades), dtype=bool) for name in ("open", "ours", "failed")},
-    )
-    rivals = np.concatenate([full[seen], np.zeros(len(decades), dtype=bool)])
-    view = look(joined, standing.n_folds, rivals, floor=floor)
-    return bool(np.all((view.gap + 2.0 * view.spread)[len(seen) :] <= tolerance))
+    return Decision(need=need(standing, keep, k), parked={})
 
 
 def _protected(standing: Standing, view: View, rivals: Rows, fold: int) -> Rows:
@@ -224,25 +195,22 @@ def _share(shares: tuple[float, ...], fold: int, mine: Rows) -> int:
     return int(np.ceil(np.round(shares[min(fold, len(shares)) - 1] * mine.sum(), ROUNDING)))
 
 
-def _evidence(standing: Standing, view: View, row: int, reason: str) -> Parked:
-    words = {
-        "cannot win": "unlikely to beat the leader by as much as matters",
-        "no room": "behind others that are as promising",
-        "sure": "the answer can no longer change by more than the tolerance",
-    }
+def evidence(standing: Standing, view: View, row: int, reason: str) -> Parked:
+    """Why ``row`` is parked: how far behind which λ, after how many folds."""
     return Parked(
         slot=standing.slots[row],
         after=int(standing.seen[row]),
         rival=standing.slots[view.best],
         margin=float(-view.gap[row]),
-        reason=words[reason],
+        reason=reason,
     )
 
 
 def _go_on(standing: Standing, keep: Rows, fold: int) -> Decision:
-    return Decision(need=_need(standing, keep, fold + 1), parked={})
+    return Decision(need=need(standing, keep, fold + 1), parked={})
 
 
-def _need(standing: Standing, keep: Rows, fold: int) -> Counts:
+def need(standing: Standing, keep: Rows, fold: int) -> Counts:
+    """Folds that each row is to have: ``fold`` for those of ``keep`` and the baseline, what it has for the others."""
     wanted = keep | (np.asarray(standing.slots) == BASELINE)
     return np.where(wanted & ~standing.failed, np.maximum(fold, standing.seen), standing.seen)

@@ -266,6 +266,16 @@ class TestUntilSure:
         table = ScoreTable(slots=slots, scores=have)
         assert plan(table, given_rules, previous=now) == plan(table, given_rules)
 
+    def test_a_race_that_is_sure_completes_the_leader_alone(self) -> None:
+        slots, scores = slots_at(lams(17)), world(17, noise=0.0005, bump=0.003)
+        spent, _ = play(slots, scores, rules())
+        have, now = play(slots, scores, rules(until="sure"))
+        assert have.items() < spent.items()
+        last = {key.slot for key in have if key.fold == 4}
+        assert len(last) == 2
+        assert BASELINE in last
+        assert now.done
+
     def test_it_is_never_sure_while_much_may_be_left(self) -> None:
         slots, scores = slots_at(lams(40), cohort=20), world(40, noise=0.01)
         have, _ = play(slots, scores, rules(until="sure"))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamsearch.certainty import sure
 from lamsearch.race import Decision, Standing, argmax_largest, judge, last_look, look
 from lamsearch.records import BASELINE
 
@@ -148,6 +149,25 @@ def test_last_look_completes_the_smoothers_best() -> None:
     decision = last_look(standing(scores), floor=FLOOR)
     assert decision.need[13] == 4
     assert decision.need.sum() <= np.isfinite(scores).sum() + 6
+
+
+@pytest.mark.parametrize("fold", [1, 2, 3, 4])
+def test_a_race_is_called_sure_from_the_third_fold_on(fold: int) -> None:
+    decision = sure(standing(bump(seen=fold, noise=0.0002)), fold, 0.005, FLOOR)
+    assert (decision is not None) == (fold >= 3)
+    if decision:
+        assert sorted(np.flatnonzero(decision.need == 5)) == [0, 13]
+        assert len(decision.parked) == 16
+        assert all("tolerance" in why.reason for why in decision.parked.values())
+
+
+def test_a_race_is_not_sure_while_a_parked_lambda_may_still_win() -> None:
+    scores = bump(seen=3, noise=0.0002)
+    scores[1:6, 1:] = np.nan
+    open_rows = np.isfinite(scores[:, 2])
+    assert sure(standing(scores, open_rows=open_rows), 3, 0.005, FLOOR) is not None
+    scores[3, 0] += 0.04  # parked after the first fold, although it was the best there
+    assert sure(standing(scores, open_rows=open_rows), 3, 0.005, FLOOR) is None
 
 
 @pytest.mark.parametrize("fold", [1, 2])
