@@ -145,6 +145,8 @@ def legend(answer: Answer) -> str:
     """The colours that the budget's figure has, in words."""
     there = {state(point) for point in answer.curve}
     said = [text for name, text in SAID.items() if name in there]
+    if any(point.parked is not None and point.parked.epochs for point in answer.curve):
+        said.append("A λ dropped between epochs counts by the share of its epochs.")
     return " ".join([*said, "Pale: what the full cost would have added."])
 
 

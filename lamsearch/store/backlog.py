@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from lamsearch.store.view import View
 LEASE_S = 30.0
 """How long a pass may go on without renewing its lease; a dead one is followed by another after that."""
 
+RUNNING = ("open", "closing")
 _KEY = FitKey(0, 0, 0)
 _BULKY = ("correct", "image_loss")
 _RESULT_COLUMNS = [column for column in fold_results.c if column.name not in _BULKY]
@@ -68,7 +70,7 @@ def begin(connection: Connection, view: View, worker_id: int | None, token: str)
         study=study_row(study),
         optuna_ids=(study.optuna_study_id, study.optuna_baseline_id),
         trials_seen=study.trials_seen,
-        slots=_behind(connection, view, settled=plan.done),
+        slots=_behind(connection, view, study, settled=plan.done),
         parked=plan.parked,
         settled=plan.done,
         token=token,
@@ -145,7 +147,12 @@ def results_of(connection: Connection, study_id: int, which: Iterable[int]) -> d
 
 
 def shown(backlog: Backlog, slot: Row[Any], results: Sequence[Row[Any]]) -> Shown:
-    """How the trial of ``slot`` must look. Only folds without a gap before them: they are shown in order."""
+    """How the trial of ``slot`` must look. Only folds without a gap before them: they are shown in order.
+
+    Its value is the mean over the first set of folds, which all λ's share; further sets are attributes. A trial that
+    has ended takes none, so where there may be replicates it stays RUNNING until the study ends; not under an epoch
+    pruner, though, which compares with ended trials alone.
+    """
     study = backlog.study
     rows = [row for i, row in enumerate(row for row in results if row.replicate == 0) if row.fold == i]
     scores = [sign(study.config) * row.score for row in rows]
@@ -154,6 +161,11 @@ def shown(backlog: Backlog, slot: Row[Any], results: Sequence[Row[Any]]) -> Show
     attrs: dict[str, Any] = {"slot": slot.slot, "lam_over_m": slot.lam_over_m}
     if rows:
         attrs |= evidence(rows, [json.loads(row.detail) for row in rows], scores)
+    more = [sign(study.config) * row.score for row in results if row.replicate > 0]
+    if more:
+        attrs |= {"replicate_scores": more, "mean_of_all": math.fsum([*scores, *more]) / len([*scores, *more])}
+    more_to_come = not backlog.settled and study.state in RUNNING
+    waiting = study.config.search.replicates != 1 and not whole and more_to_come
     state = TrialState.RUNNING
     if slot.failed is not None:
         state = TrialState.FAIL
@@ -162,7 +174,7 @@ def shown(backlog: Backlog, slot: Row[Any], results: Sequence[Row[Any]]) -> Show
         state = TrialState.PRUNED
         attrs["reason"] = slot.stopped
     elif len(rows) == study.config.search.folds:
-        state = TrialState.COMPLETE
+        state = TrialState.RUNNING if waiting else TrialState.COMPLETE
     elif backlog.settled:
         state = TrialState.PRUNED
         attrs |= _why(backlog.parked.get(slot.slot))
@@ -197,12 +209,14 @@ def _reopen(connection: Connection, study_id: int) -> None:
     )
 
 
-def _behind(connection: Connection, view: View, *, settled: bool) -> Sequence[Row[Any]]:
+def _behind(connection: Connection, view: View, study: Row[Any], *, settled: bool) -> Sequence[Row[Any]]:
     """Slots whose trial lacks something. All trials of a cohort are made when its first fit starts, in slot order."""
     mine = and_(slots.c.study_id == view.study_id, slots.c.told.is_(None), slots.c.lam_over_m.is_not(None))
     if settled:
         return connection.execute(select(slots).where(mine).order_by(slots.c.slot)).all()
     news = or_(slots.c.n_results > slots.c.n_mirrored, slots.c.failed.is_not(None), slots.c.stopped.is_not(None))
+    if study.state not in RUNNING:  # ended by time: what waited for replicates
+        news = or_(news, slots.c.n_results >= study_row(study).config.search.folds)
     dirty = connection.execute(select(slots).where(mine, news)).all()
     leased = {key.slot for key in leases.of_fits(connection, view.study_id)}
     cohorts = {view.slot(slot).cohort for slot in leased if slot != BASELINE}

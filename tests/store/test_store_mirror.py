@@ -88,6 +88,35 @@ def test_trials_run_while_they_have_folds_to_come(store: Store, url: str) -> Non
     assert [len(trial.intermediate_values) for trial in found] == [1] * 4
 
 
+def test_replicates_are_shown_beside_the_first_set_of_folds(store: Store, url: str) -> None:
+    study = store.submit(config(trials=4, pruner="paired", folds=3, replicates=2), FACTS)
+    work(store, study, register(store), after=lambda: store.mirror(study.id))
+    mirrored(store, study)
+    scores = store.table(study.id).scores
+    found = trials(url)
+    assert len(found) == 4
+    replicated = [trial for trial in found if "replicate_scores" in trial.user_attrs]
+    assert replicated
+    for trial in replicated:
+        more = [value for key, value in sorted(scores.items()) if key.slot == trial.number and key.replicate > 0]
+        attrs = trial.user_attrs
+        assert attrs["replicate_scores"] == more
+        assert len(attrs["fold_scores"]) == 3
+        assert trial.value == pytest.approx(math.fsum(attrs["fold_scores"]) / 3)
+        assert attrs["mean_of_all"] == pytest.approx(math.fsum([*attrs["fold_scores"], *more]) / (3 + len(more)))
+    assert all(trial.state.is_finished() for trial in found)
+
+
+def test_what_waits_for_replicates_ends_with_its_study(store: Store, url: str) -> None:
+    study = store.submit(config(trials=2, folds=2, replicates=2), FACTS)
+    work(store, study, register(store), fits=6)
+    mirrored(store, study)
+    assert {trial.state for trial in trials(url)} == {TrialState.RUNNING}
+    store.set_state("s", "stopped")
+    mirrored(store, study)
+    assert {trial.state for trial in trials(url)} == {TrialState.COMPLETE}
+
+
 def test_log_loss_is_shown_as_itself(store: Store, url: str) -> None:
     study = store.submit(config(metric="log_loss", trials=1, folds=2), FACTS)
     worker = register(store)
