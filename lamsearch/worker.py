@@ -73,6 +73,7 @@ class Worker:
         self.heart = Heart()
         self._ready: dict[int, Ready] = {}
         self._refused: set[int] = set()
+        self._whole: set[int] = set()
         self._next_mirror = 0.0
         self._next_verdict = time.monotonic() + VERDICT_EVERY_S
 
@@ -93,24 +94,30 @@ class Worker:
     def _serve(self) -> None:
         while not self.stop():
             studies = self._open_studies()
-            if not studies and self.options.exit_when_done:
+            if not studies and self._copies_whole() and self.options.exit_when_done:
                 return
             # A list: every open study gets its turn, whatever the ones before it had to do.
             if not any([self._step(study) for study in studies]):  # noqa: C419
                 self.stop.wait(self.store.service.poll_s)
 
     def _open_studies(self) -> list[StudyRow]:
-        wanted = self.options.studies
-        return [
-            row
-            for row in self.store.studies()
-            if row.state in ("open", "closing") and row.id not in self._refused and (not wanted or row.name in wanted)
-        ]
+        rows = [row for row in self.store.studies() if row.state in ("open", "closing")]
+        return [row for row in rows if row.id not in self._refused and self._wanted(row)]
+
+    def _wanted(self, study: StudyRow) -> bool:
+        return not self.options.studies or study.name in self.options.studies
+
+    def _copies_whole(self) -> bool:
+        """Finish Optuna's copy of studies that are done, if its last writer died; False if another is at it."""
+        behind = [row for row in self.store.behind() if row.id not in self._whole and self._wanted(row)]
+        self._whole |= {row.id for row in behind if self._mirror(row, now=True)}
+        return self._whole.issuperset(row.id for row in behind)
 
     def _step(self, study: StudyRow) -> bool:
         """One claim of one study, worked off. False if there was nothing to do."""
         if self.stop():
             return True
+        self._whole.discard(study.id)
         try:
             ready = self._made_ready(study)
         except InputError as error:
@@ -211,16 +218,21 @@ class Worker:
             result, worker=self.name, executor=executor.description, hardware=name_of(self.device)
         )
 
-    def _mirror(self, study: StudyRow, *, now: bool = False) -> None:
-        """Bring Optuna's copy up to date, and now and then the dashboard's verdict; seldom enough to cost little."""
+    def _mirror(self, study: StudyRow, *, now: bool = False) -> bool:
+        """Bring Optuna's copy up to date, and now and then the dashboard's verdict; seldom enough to cost little.
+
+        False if that is left to another worker, or to a later call.
+        """
         began = time.monotonic()
         if now or began >= self._next_mirror:
             verdict = now or began >= self._next_verdict
-            self.store.mirror(study.id, self.worker_id, then=partial(self._publish, study) if verdict else None)
+            whole = self.store.mirror(study.id, self.worker_id, then=partial(self._publish, study) if verdict else None)
             took = time.monotonic() - began
             self._next_mirror = time.monotonic() + MIRROR_SHARE * took
             if verdict:
                 self._next_verdict = time.monotonic() + max(VERDICT_EVERY_S, MIRROR_SHARE * took)
+            return whole
+        return False
 
     def _publish(self, study: StudyRow, optuna: Any) -> None:
         from lamsearch import dashboard  # noqa: PLC0415 - plotly and optuna-dashboard: a second, and seldom

@@ -59,6 +59,13 @@ class Catalogue(Base):
         except NoTables:
             return []
 
+    def behind(self) -> list[StudyRow]:
+        """Studies that are done, but Optuna's copy does not show every λ's end: time was up, or its writer died."""
+        slot, study = tables.slots.c, tables.studies.c
+        untold = select(slot.study_id).where(slot.told.is_(None), slot.lam_over_m.is_not(None))
+        query = select(tables.studies).where(study.state == "done", study.id.in_(untold)).order_by(study.id)
+        return self.database.read(lambda connection: [study_row(row) for row in connection.execute(query)])
+
     def study(self, name: str) -> StudyRow:
         """One study. Raises UnknownStudy."""
         return study_row(self._row(name))

@@ -1,0 +1,58 @@
+"""Optuna's copy of a study is whole once its workers have left, whoever died over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from sqlalchemy import insert
+from test_worker import opened, serve, study_config
+
+from lamsearch.stopping import Stop
+from lamsearch.store import Store, tables
+
+
+def shown(tmp_path: Path, name: str) -> list[str]:
+    """States of Optuna's trials, in order."""
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path}/study.db")
+    return [trial.state.name for trial in study.trials]
+
+
+def test_a_worker_that_died_while_it_wrote_the_copy_is_waited_out(tmp_path: Path) -> None:
+    store, study = opened(tmp_path, study_config(search={"pruner": "none"}))
+    values = {"study_id": study.id, "kind": "mirror", "slot": 0, "replicate": 0, "fold": 0, "copy": 0, "token": "dead"}
+    until = {"started": tables.now(), "expires": tables.now() + 4.0}
+    store.database.write(lambda connection: connection.execute(insert(tables.leases).values(**values, **until)))
+    assert serve(store) == (0, [])
+    assert shown(tmp_path, "small") == ["COMPLETE"] * 5
+    assert shown(tmp_path, "small/baseline") == ["COMPLETE"]
+
+
+def test_a_copy_that_nobody_lived_to_finish_is_finished_by_the_next_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = opened(tmp_path, study_config(search={"pruner": "none"}))
+    stop = Stop()
+
+    def dies(self: Store, *_arguments: object, **_options: object) -> bool:
+        if self.study("small").state == "done":
+            stop.set()
+        return False
+
+    monkeypatch.setattr(Store, "mirror", dies)
+    serve(store, stop)
+    monkeypatch.undo()
+    assert store.study("small").state == "done"
+    assert "COMPLETE" not in shown(tmp_path, "small")
+    assert serve(store) == (0, [])
+    assert shown(tmp_path, "small") == ["COMPLETE"] * 5
+
+
+def test_a_copy_that_is_whole_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = opened(tmp_path, study_config())
+    serve(store)
+    calls: list[int] = []
+    monkeypatch.setattr(Store, "mirror", lambda self, study_id, *_arguments, **_options: calls.append(study_id))
+    serve(store)
+    assert (calls, store.behind()) == ([], [])
