@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lamsearch import dossier, preparation
-from lamsearch.answer import to_json
+from end_state import EndState, end_state
+
+from lamsearch import preparation
 from lamsearch.config import ServiceConfig, parse_study
 from lamsearch.store import Store
 from lamsearch.store.rows import WorkerRow
@@ -142,22 +143,9 @@ def busy(store: Store, program: Program) -> str:
     return row.doing if row is not None else ""
 
 
-def outcome(store: Store, name: str = "s") -> dict[str, Any]:
-    """All of a finished study that must not depend on what went wrong on the way."""
-    row = store.study(name)
-    answer = dossier.current_answer(store, row)
-    body = {} if answer is None else to_json(answer)
-    table = store.table(row.id)
-    kept = ("lam", "gain", "verdict", "helps", "cv", "indistinguishable", "test", "curve")
-    budget = body.get("budget", {})
-    (body.get("test") or {}).pop("seconds", None)
-    return {
-        "state": row.state,
-        "scores": dict(table.scores),
-        "slots": [(slot.slot, slot.lam_over_m, slot.failed, slot.stopped) for slot in table.slots],
-        "answer": {key: body.get(key) for key in kept},
-        "budget": {key: budget.get(key) for key in ("trials", "complete", "pruned", "failed", "fold_fits")},
-    }
+def finished(store: Store) -> EndState:
+    """All of the finished study ``s`` that must not depend on what went wrong on the way."""
+    return end_state(store, store.study("s"))
 
 
 def submitted(url: str, **tables: dict[str, Any]) -> Store:

@@ -124,21 +124,27 @@ def never_looks_up() -> None:
     Executor.train = train  # type: ignore[method-assign]
 
 
-def losses_become(value: str, fold: int, slot: int) -> None:
-    """The data loss of this fold fit is ``value`` (nan, inf, -inf) from its second epoch on."""
+def naps_in_training(seconds: float) -> None:
+    """The first fold fit takes so much longer."""
+    _in_training(0, lambda: time.sleep(seconds))
+
+
+def losses_become(*poisons: tuple[int, int, str]) -> None:
+    """(slot, fold, value): the data loss of that fold fit is nan, inf or -inf."""
     from lamsearch import loop
     from lamsearch.executor import Executor
 
     train, with_gradient = Executor.train, loop.losses.with_gradient
-    poisoned = [False]
+    values = {(slot, fold): float(value) for slot, fold, value in poisons}
+    poison = [0.0]
 
     def training(self: Executor, members: Any, **options: Any) -> Any:
-        poisoned[0] = (members[0].slot, members[0].fold) == (slot, fold)
+        poison[0] = values.get((members[0].slot, members[0].fold), 0.0)
         return train(self, members, **options)
 
-    def poison(*arguments: Any) -> Any:
+    def poisoned(*arguments: Any) -> Any:
         each, gradient = with_gradient(*arguments)
-        return (each * 0 + float(value), gradient) if poisoned[0] else (each, gradient)
+        return each + poison[0], gradient
 
     Executor.train = training  # type: ignore[method-assign]
-    loop.losses.with_gradient = poison
+    loop.losses.with_gradient = poisoned

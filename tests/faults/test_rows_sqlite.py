@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from programs import Programs, alive, busy, outcome, results, submitted, wait_until
+from end_state import EndState
+from programs import Programs, alive, busy, finished, results, submitted, wait_until
 from sqlalchemy import select, update
 
 from lamsearch.store import Store
@@ -26,16 +26,16 @@ def attempts(store: Store) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> EndState:
     """What the study ends as when nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")
     store = submitted(f"sqlite:///{folder}/a.db")
     assert programs.worker(store.database.url.render_as_string(), folder).wait() == 0
-    return outcome(store)
+    return finished(store)
 
 
 def test_workers_killed_at_any_moment_change_nothing(
-    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: EndState
 ) -> None:
     """Row 1: found within the grace period, trained again with the same λ, and the table is the same."""
     store = submitted(sqlite_url)
@@ -50,8 +50,8 @@ def test_workers_killed_at_any_moment_change_nothing(
         workers.append(programs.worker(sqlite_url, tmp_path))
     assert [worker.wait() for worker in workers] == [0, 0]
     assert kills >= 2
-    assert outcome(store) == undisturbed
-    assert store.executed(store.study("s").id) <= undisturbed["budget"]["fold_fits"] + kills
+    assert finished(store) == undisturbed
+    assert store.executed(store.study("s").id) <= len(undisturbed.cells) + kills
 
 
 def test_what_a_dead_worker_held_is_taken_over_within_the_grace_period(
@@ -70,7 +70,7 @@ def test_what_a_dead_worker_held_is_taken_over_within_the_grace_period(
 
 
 def test_when_all_workers_have_died_the_next_one_goes_on(
-    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: EndState
 ) -> None:
     """Row 2."""
     store = submitted(sqlite_url)
@@ -79,12 +79,12 @@ def test_when_all_workers_have_died_the_next_one_goes_on(
     kept = results(store)
     assert kept >= 2
     assert programs.worker(sqlite_url, tmp_path).wait() == 0
-    assert outcome(store) == undisturbed
-    assert store.executed(store.study("s").id) == undisturbed["budget"]["fold_fits"] + 2
+    assert finished(store) == undisturbed
+    assert store.executed(store.study("s").id) == len(undisturbed.cells) + 2
 
 
 def test_a_worker_that_slept_through_its_lease_discards_and_goes_on(
-    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: EndState
 ) -> None:
     """Row 5: SIGSTOP for longer than the grace period, then SIGCONT; nothing is recorded twice or held against it."""
     store = submitted(sqlite_url)
@@ -98,14 +98,14 @@ def test_a_worker_that_slept_through_its_lease_discards_and_goes_on(
     assert sleeper.wait() == 0
     assert f"{taken.key}: superseded by another worker, discarded" in sleeper.said
     assert sleeper.said.count("\n") == 1
-    assert outcome(store) == undisturbed
-    assert store.executed(store.study("s").id) == undisturbed["budget"]["fold_fits"] + 1
+    assert finished(store) == undisturbed
+    assert store.executed(store.study("s").id) == len(undisturbed.cells) + 1
     assert taken in store.results(store.study("s").id), "the first result stands"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_death_in_the_takeover_is_repaired_by_the_next(
-    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any], when: str
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: EndState, when: str
 ) -> None:
     """Row 4: twice in a row, before or after the commit that takes the lease of the dead; an attempt counts once."""
     store = submitted(sqlite_url)
@@ -116,11 +116,11 @@ def test_death_in_the_takeover_is_repaired_by_the_next(
         assert programs.worker(sqlite_url, tmp_path, ("dies_in_takeover", when)).wait() == -signal.SIGKILL
     assert attempts(store) == [2 if when == "after" else 0]
     assert programs.worker(sqlite_url, tmp_path).wait() == 0
-    assert outcome(store) == undisturbed
+    assert finished(store) == undisturbed
 
 
 def test_death_at_any_commit_is_repaired_by_the_next(
-    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: dict[str, Any]
+    programs: Programs, sqlite_url: str, tmp_path: Path, undisturbed: EndState
 ) -> None:
     """Row 3: claim, result, Optuna's copy, answer: a dozen real deaths, one after the other, in one study."""
     store = submitted(sqlite_url)
@@ -134,4 +134,4 @@ def test_death_at_any_commit_is_repaired_by_the_next(
         assert died.wait() == -signal.SIGKILL
         expire(store)
     assert programs.worker(sqlite_url, tmp_path, flags="--set service.max_attempts=99").wait() == 0
-    assert outcome(store) == undisturbed
+    assert finished(store) == undisturbed
