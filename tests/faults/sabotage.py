@@ -97,7 +97,18 @@ def dies_at_commit(number: int, when: str) -> None:
     _at_commit(due, when)
 
 
-def _at_commit(due: Callable[[], bool], when: str) -> None:
+def sleeps_at_commit(number: int) -> None:
+    """SIGSTOP before the commit with this number (from 1), while the transaction holds its locks."""
+    done = [0]
+
+    def due() -> bool:
+        done[0] += 1
+        return done[0] == number
+
+    _at_commit(due, "before", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def _at_commit(due: Callable[[], bool], when: str, happen: Callable[[], None] = die) -> None:
     from sqlalchemy.engine.default import DefaultDialect
 
     commit = DefaultDialect.do_commit
@@ -105,10 +116,10 @@ def _at_commit(due: Callable[[], bool], when: str) -> None:
     def dying(self: DefaultDialect, connection: Any) -> None:
         now = due()
         if now and when == "before":
-            die()
+            happen()
         commit(self, connection)
-        if now:
-            die()
+        if now and when == "after":
+            happen()
 
     DefaultDialect.do_commit = dying  # type: ignore[method-assign]
 
