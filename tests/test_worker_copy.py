@@ -6,8 +6,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sqlalchemy import insert
-from test_worker import opened, serve, study_config
+from sqlalchemy import insert, select
+from test_worker import QUICK, opened, serve, study_config
 
 from lamsearch.stopping import Stop
 from lamsearch.store import Store, tables
@@ -27,6 +27,14 @@ def test_a_worker_that_died_while_it_wrote_the_copy_is_waited_out(tmp_path: Path
     assert serve(store) == (0, [])
     assert shown(tmp_path, "small") == ["COMPLETE"] * 5
     assert shown(tmp_path, "small/baseline") == ["COMPLETE"]
+
+
+def test_its_writer_may_be_silent_no_longer_than_a_worker(tmp_path: Path) -> None:
+    store, study = opened(tmp_path, study_config())
+    query = select(tables.leases.c.expires - tables.now()).where(tables.leases.c.kind == "mirror")
+    left: list[float] = []
+    store.mirror(study.id, then=lambda _: left.append(store.database.read(lambda c: c.execute(query).scalar_one())))
+    assert 0 < left[0] <= QUICK.grace_s
 
 
 def test_a_copy_that_nobody_lived_to_finish_is_finished_by_the_next_worker(

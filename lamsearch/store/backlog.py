@@ -22,7 +22,7 @@ from lamsearch.store.tables import leases as lease_table
 from lamsearch.store.view import View
 
 LEASE_S = 30.0
-"""How long a pass may go on without renewing its lease; a dead one is followed by another after that."""
+"""How long a pass may go on without renewing its lease, at most; a dead one is followed by another after that."""
 
 RUNNING = ("open", "closing")
 _KEY = FitKey(0, 0, 0)
@@ -43,7 +43,7 @@ class Backlog:
     token: str
 
 
-def begin(connection: Connection, view: View, worker_id: int | None, token: str) -> Backlog | None:
+def begin(connection: Connection, view: View, worker_id: int | None, token: str, lease_s: float) -> Backlog | None:
     """Take the mirror's lease and read what is to be done; None if another process holds it."""
     study = lock(connection, view.study_id)
     place = (lease_table.c.study_id == study.id, lease_table.c.kind == "mirror")
@@ -60,7 +60,7 @@ def begin(connection: Connection, view: View, worker_id: int | None, token: str)
             worker_id=worker_id,
             token=token,
             started=now(),
-            expires=now() + LEASE_S,
+            expires=now() + lease_s,
         )
     )
     _reopen(connection, study.id)
@@ -77,9 +77,9 @@ def begin(connection: Connection, view: View, worker_id: int | None, token: str)
     )
 
 
-def renew(connection: Connection, token: str) -> bool:
+def renew(connection: Connection, token: str, lease_s: float) -> bool:
     """Go on holding the mirror's lease; False if it was lost."""
-    done = connection.execute(update(lease_table).where(lease_table.c.token == token).values(expires=now() + LEASE_S))
+    done = connection.execute(update(lease_table).where(lease_table.c.token == token).values(expires=now() + lease_s))
     return done.rowcount == 1
 
 

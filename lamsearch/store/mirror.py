@@ -19,7 +19,7 @@ from lamsearch.store import backlog, optuna_study
 from lamsearch.store.backlog import Backlog
 from lamsearch.store.engine import Database
 from lamsearch.store.optuna_study import Shown
-from lamsearch.store.passes import Pass, introduce
+from lamsearch.store.passes import Pass, introduce, lease_s
 from lamsearch.store.rows import StudyRow
 from lamsearch.store.view import View
 
@@ -61,10 +61,9 @@ class Mirror:
             if study_id is not None:
                 self.database.retrying(partial(optuna_study.delete_study, self.storage, study_id))
 
-    @staticmethod
-    def begin(connection: Connection, *, view: View, worker_id: int | None, token: str) -> Backlog | None:
+    def begin(self, connection: Connection, *, view: View, worker_id: int | None, token: str) -> Backlog | None:
         """What a pass would have to do; None if another process is at it. The body of a transaction."""
-        return backlog.begin(connection, view, worker_id, token)
+        return backlog.begin(connection, view, worker_id, token, lease_s(self.database.service))
 
     def run(self, work: Backlog, then: Callable[[RDBStorage], None] | None = None) -> bool:
         """One pass. False if another process has taken over, or something is left: call again later.

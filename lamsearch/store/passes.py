@@ -12,6 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from lamsearch.config import ServiceConfig
 from lamsearch.records import BASELINE
 from lamsearch.store import backlog, optuna_study
 from lamsearch.store.backlog import Backlog
@@ -30,6 +31,11 @@ def introduce(database: Database, storage: RDBStorage, study: StudyRow) -> tuple
     return main, companion
 
 
+def lease_s(service: ServiceConfig) -> float:
+    """How long a pass may be silent: no longer than a worker may."""
+    return min(backlog.LEASE_S, service.grace_s)
+
+
 class Pass:
     """One pass over a backlog."""
 
@@ -38,6 +44,7 @@ class Pass:
         self.study_id = work.study.id
         self.call = database.retrying
         self.seen = work.trials_seen
+        self.lease_s = lease_s(database.service)
         self.renewed = time.monotonic()
 
     def run(self) -> bool:
@@ -161,7 +168,7 @@ class Pass:
 
     def _held(self) -> bool:
         """True while the lease is ours: it is renewed in good time, and a pass that was paused finds it lost."""
-        if time.monotonic() - self.renewed < backlog.LEASE_S / 3:
+        if time.monotonic() - self.renewed < self.lease_s / 3:
             return True
         self.renewed = time.monotonic()
-        return self.database.write(lambda connection: backlog.renew(connection, self.work.token))
+        return self.database.write(lambda connection: backlog.renew(connection, self.work.token, self.lease_s))
