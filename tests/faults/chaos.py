@@ -6,18 +6,21 @@ meets (a fit, a claim, a beat) depends on the machine; the printed history tells
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
-import psutil
 from end_state import EndState, check, end_state
 from server import Server
 
@@ -77,60 +80,114 @@ class Outcome:
         return len(self.end.cells)
 
 
-class Worker:
-    """A process ``lamsearch worker``, and what has been done to it."""
+class Process(Protocol):
+    """A started ``lamsearch`` process: a ``programs.Program``, or a ``Command``."""
 
-    def __init__(self, url: str) -> None:
-        self.asked = False
-        self.wakes_at: float | None = None
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
-        flags = [f"service.{key}={value}" for key, value in SERVICE.model_dump().items()]
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "lamsearch", "worker", "--exit-when-done"),
-                *(part for flag in flags for part in ("--set", flag)),
-            ],
-            env={**os.environ, "LAMSEARCH_STORAGE": url, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._said,
-            stderr=self._said,
-        )
-        self.pid = self.process.pid
+    pid: int
+
+    @property
+    def code(self) -> int | None: ...
+    def send(self, signum: signal.Signals) -> None: ...
+    def wait(self, within_s: float) -> int: ...
+    @property
+    def said(self) -> str: ...
+
+
+class Command:
+    """``python -m lamsearch`` with its arguments, output into a file: as somebody would start it, imports and all."""
+
+    def __init__(self, arguments: str, folder: Path, **environ: str) -> None:
+        handle, path = tempfile.mkstemp(dir=folder, prefix="output-")
+        self._output = Path(path)
+        with os.fdopen(handle, "wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "lamsearch", *shlex.split(arguments)],
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, once it has left."""
+        return self._process.poll()
+
+    def send(self, signum: signal.Signals) -> None:
+        """A signal, unless it has left."""
+        self._process.send_signal(signum)
+
+    def wait(self, within_s: float) -> int:
+        """The exit code. Raises TimeoutExpired."""
+        return self._process.wait(within_s)
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self._output.read_text(encoding="utf-8", errors="replace")
+
+
+Start = Callable[..., Process]
+"""``start(arguments, folder, **environ)``: ``Command``, or the ``start`` of the fixture ``programs``."""
+
+
+@dataclass
+class Worker:
+    """A worker process, and what has been done to it."""
+
+    process: Process
+    asked: bool = False
+    wakes_at: float | None = None
 
     @property
     def untouched(self) -> bool:
         """Neither paused nor told to stop."""
         return self.wakes_at is None and not self.asked
 
-    def said(self) -> str:
-        """All that it wrote."""
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace")
-
-    def pause(self, seconds: float) -> None:
-        """SIGSTOP, until ``wake``."""
-        psutil.Process(self.pid).suspend()
-        self.wakes_at = time.monotonic() + seconds
+    def pause(self) -> None:
+        """SIGSTOP, for ``PAUSE_S``."""
+        self.process.send(signal.SIGSTOP)
+        self.wakes_at = time.monotonic() + PAUSE_S
 
     def wake(self) -> None:
         """SIGCONT, if it is paused."""
-        if self.wakes_at is not None and self.process.poll() is None:
-            psutil.Process(self.pid).resume()
+        if self.wakes_at is not None and self.process.code is None:
+            self.process.send(signal.SIGCONT)
         self.wakes_at = None
 
+    def ask(self) -> None:
+        """SIGTERM."""
+        self.process.send(signal.SIGTERM)
+        self.asked = True
+
     def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
-        self.process.wait()
+        """SIGKILL, if it lives."""
+        if self.process.code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send(signal.SIGKILL)
+            self.process.wait(LEAVES_S)
 
 
 class Chaos:
-    """The course of one study in an empty database. ``server`` is needed for its faults only."""
+    """The course of one study in an empty database. ``server`` is needed for its faults only.
+
+    ``folder``: for the output of the workers that ``start`` starts.
+    """
 
     def __init__(
-        self, url: str, study: StudyConfig, *, n_workers: int, seed: int, server: Server | None = None
+        self,
+        url: str,
+        study: StudyConfig,
+        folder: Path,
+        *,
+        n_workers: int,
+        start: Start = Command,
+        seed: int = 0,
+        server: Server | None = None,
     ) -> None:
-        self.url, self.study, self.n_workers, self.seed, self.server = url, study, n_workers, seed, server
+        self.url, self.study, self.folder, self.n_workers = url, study, folder, n_workers
+        self.start, self.seed, self.server = start, seed, server
         self.workers: list[Worker] = []
         self.faults: Counter[str] = Counter()
         self.began = time.monotonic()
@@ -183,7 +240,7 @@ class Chaos:
             if worker.wakes_at is not None and time.monotonic() >= worker.wakes_at:
                 worker.wake()
                 self._note("SIGCONT", worker)
-            code = worker.process.poll()
+            code = worker.process.code
             if code is None or (code == 0 and store.study(self.study.name).state == "done"):
                 continue
             self._note(f"left with {code}", worker)
@@ -192,15 +249,16 @@ class Chaos:
             self._start()
 
     def _check_code(self, worker: Worker) -> None:
-        code = worker.process.returncode
-        fine = code == STORAGE_AWAY and self.server is not None
+        """The server was away; or a worker paused while it held SQLite's lock; or somebody asked."""
+        code = worker.process.code
+        fine = code == STORAGE_AWAY and (self.server is not None or self.faults["pause"] > 0)
         fine = fine or (worker.asked and code in STOPPED)
-        assert fine, f"worker {worker.pid} left with {code}, and said:\n{worker.said()}"
+        assert fine, f"worker {worker.process.pid} left with {code}, and said:\n{worker.process.said}"
 
     def _serving(self, store: Store) -> list[Worker]:
         """Those that have come up, and that no earlier fault has got hold of."""
         registered = {row.pid for row in store.workers() if row.alive}
-        return [worker for worker in self.workers if worker.pid in registered and worker.untouched]
+        return [worker for worker in self.workers if worker.process.pid in registered and worker.untouched]
 
     def _strike(self, fault: Fault, serving: Sequence[Worker]) -> None:
         self.faults[fault.kind] += 1
@@ -212,11 +270,10 @@ class Chaos:
                 self._replace(list(self.workers))
             case "pause":
                 self._note("SIGSTOP", worker)
-                worker.pause(PAUSE_S)
+                worker.pause()
             case "terminate":
                 self._note("SIGTERM", worker)
-                worker.process.terminate()
-                worker.asked = True
+                worker.ask()
             case "restart" | "immediate restart" | "crash":
                 self._restart(fault)
 
@@ -241,7 +298,9 @@ class Chaos:
         self._note("server: up")
 
     def _start(self) -> None:
-        self.workers.append(Worker(self.url))
+        flags = " ".join(f"--set service.{key}={value}" for key, value in SERVICE.model_dump().items())
+        arguments = f"worker --exit-when-done --device cpu {flags}"
+        self.workers.append(Worker(self.start(arguments, self.folder, LAMSEARCH_STORAGE=self.url)))
         self._note("started", self.workers[-1])
 
     def _see_off(self) -> None:
@@ -250,11 +309,11 @@ class Chaos:
         for worker in self.workers:
             worker.wake()
         for worker in self.workers:
-            worker.process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            if worker.process.returncode != 0:
+            code = worker.process.wait(max(0.1, deadline - time.monotonic()))
+            self._note(f"left with {code}", worker)
+            if code != 0:
                 self._check_code(worker)
-            self._note(f"left with {worker.process.returncode}", worker)
 
     def _note(self, event: str, worker: Worker | None = None) -> None:
-        pid = f" {worker.pid}" if worker else ""
+        pid = f" {worker.process.pid}" if worker else ""
         print(f"{time.monotonic() - self.began:7.2f} s  {event}{pid}", flush=True)

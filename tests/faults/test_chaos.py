@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from chaos import SERVER_FAULTS, WORKER_FAULTS, Chaos, drawn
 from end_state import EndState
+from programs import Programs
 from server import Server
 
 from lamsearch.config import StudyConfig, parse_study
@@ -27,23 +28,25 @@ def small(**search: object) -> StudyConfig:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> EndState:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> EndState:
     """One worker, SQLite, no fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    return Chaos(f"sqlite:///{folder}/a.db", small(), n_workers=1, seed=0).run().end
+    return Chaos(f"sqlite:///{folder}/a.db", small(), folder, n_workers=1, start=programs.start).run().end
 
 
-def test_workers_that_die_pause_and_leave_on_sqlite(tmp_path: Path, undisturbed: EndState) -> None:
-    schedule = drawn(1, 6, WORKER_FAULTS[:6], every_s=1.0)
-    outcome = Chaos(f"sqlite:///{tmp_path}/a.db", small(), n_workers=2, seed=1).run(schedule)
+def test_workers_that_die_pause_and_leave_on_sqlite(tmp_path: Path, programs: Programs, undisturbed: EndState) -> None:
+    chaos = Chaos(f"sqlite:///{tmp_path}/a.db", small(), tmp_path, n_workers=2, start=programs.start, seed=1)
+    outcome = chaos.run(drawn(1, 7, WORKER_FAULTS, every_s=0.7))
     assert outcome.end == undisturbed
     assert outcome.faults.total() >= 4
 
 
 @pytest.mark.postgres
-def test_a_server_that_restarts_and_crashes_under_workers_that_die(own_server: Server, undisturbed: EndState) -> None:
-    schedule = drawn(2, 6, (*SERVER_FAULTS, "kill", "pause", "terminate"), every_s=1.0)
-    chaos = Chaos(own_server.create_database(), small(), n_workers=2, seed=2, server=own_server)
-    outcome = chaos.run(schedule)
+def test_a_server_that_restarts_and_crashes_under_workers_that_die(
+    tmp_path: Path, programs: Programs, own_server: Server, undisturbed: EndState
+) -> None:
+    url = own_server.create_database()
+    chaos = Chaos(url, small(), tmp_path, n_workers=2, start=programs.start, seed=2, server=own_server)
+    outcome = chaos.run(drawn(2, 6, (*SERVER_FAULTS, "kill", "pause", "terminate"), every_s=0.7))
     assert outcome.end == undisturbed
     assert outcome.faults.total() >= 4
