@@ -170,7 +170,7 @@ class Database:
             try:
                 return call()
             except Exception as error:
-                fault = classify(error)
+                fault = self._classify(error)
                 if fault is Fault.OURS:
                     raise
                 if fault is not Fault.RETRY:
@@ -205,6 +205,13 @@ class Database:
             connection = raw.execution_options(**{READING: reading})
             with connection.begin():
                 return work(connection)
+
+    def _classify(self, error: BaseException) -> Fault:
+        """SQLite "cannot open" a file in WAL mode on a read-only disk: no waiting mends that."""
+        fault = classify(error)
+        if fault is not Fault.RETRY or self.read_only or not urls.is_sqlite(self.url):
+            return fault
+        return fault if urls.may_write(self.url) or not urls.path_of(self.url).exists() else Fault.FULL
 
     def raised(self, fault: Fault, error: BaseException) -> Exception:
         """The error of ours that says ``fault``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
@@ -50,8 +49,7 @@ def health(database: Database) -> Health:
 
 def _may_write(connection: Connection, database: Database, has_tables: bool) -> bool:
     if connection.dialect.name == "sqlite":
-        path = urls.path_of(database.url).absolute()
-        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        return urls.may_write(database.url)
     if not has_tables:
         return bool(connection.scalar(text("SELECT has_schema_privilege(current_schema(), 'CREATE')")))
     names = [table.name for table in tables.metadata.sorted_tables]

@@ -100,13 +100,19 @@ def reading(url: URL) -> URL:
     """
     path = path_of(url).absolute()
     log = path.with_name(f"{path.name}-wal")
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+    if may_write(url):
         query = {"mode": "rw"}
     elif log.exists():
         query = {"mode": "ro"}
     else:
         query = {"mode": "ro", "immutable": "1"}
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query={**query, "uri": "true"})
+
+
+def may_write(url: URL) -> bool:
+    """True if a SQLite file that exists, and the folder where its log belongs, may be written to."""
+    path = path_of(url).absolute()
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def warnings(url: URL, mounts: Path = Path("/proc/self/mounts")) -> tuple[str, ...]:

@@ -159,3 +159,13 @@ def losses_become(*poisons: tuple[int, int, str]) -> None:
 
     Executor.train = training  # type: ignore[method-assign]
     loop.losses.with_gradient = poisoned
+
+
+def may_not_grow() -> None:
+    """SQLite may use no more pages than the file has."""
+    from sqlalchemy import Engine, event
+
+    @event.listens_for(Engine, "connect")
+    def limit(connection: Any, _record: Any) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
