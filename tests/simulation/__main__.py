@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from lamsearch.rules import EPOCH_PRUNERS
+from tests.simulation import real
 from tests.simulation.early import REPEATED, SURE, repeated, sure
 from tests.simulation.markdown import header
-from tests.simulation.real import correlation, real
 from tests.simulation.synthetic import COLUMNS, FIRST_SEED, null_worlds, synthetic
 from tests.simulation.worlds import FAMILIES
 
@@ -35,7 +35,7 @@ def main() -> None:
         "# What the decision rules get wrong, and how often",
         "",
         f"`python -m tests.simulation --worlds {given.worlds} --model-worlds {given.model_worlds}`: "
-        f"{given.worlds} worlds of each of {len(FAMILIES)} families ({few} with 50 λ's or k = 10; "
+        f"{given.worlds} worlds of each of {len(FAMILIES)} families ({few} with 33 or 50 λ's or k = 10; "
         f"{given.model_worlds} for tpe and gp), seeds from {FIRST_SEED}.",
         'Regret is against the best λ of the whole range; "full" is an even grid of as many λ\'s on all folds. '
         "± is one standard error of the paired difference.",
@@ -46,7 +46,8 @@ def main() -> None:
         *synthetic(17, 5, given.worlds, samplers=fast, pruners=races),
         *synthetic(13, 5, given.worlds, samplers=("grid",), pruners=("none", "paired")),
         *synthetic(25, 5, given.worlds, samplers=("grid",), pruners=("none", "paired")),
-        *synthetic(50, 5, few, samplers=fast, pruners=races),
+        *synthetic(33, 5, few, samplers=fast, pruners=races),
+        *synthetic(50, 5, few, samplers=("grid",), pruners=races),
         *synthetic(17, 10, few, samplers=("grid",), pruners=races),
         *(
             synthetic(17, 5, given.model_worlds, samplers=("tpe", "gp"), pruners=races, name="tpe and gp")
@@ -61,7 +62,7 @@ def main() -> None:
         "",
         *header(columns),
         *synthetic(17, 5, few, samplers=fast, pruners=EPOCHS, name="17 λ's, epoch pruners"),
-        *synthetic(50, 5, few // 2, samplers=("grid",), pruners=EPOCHS, name="50 λ's, epoch pruners"),
+        *synthetic(33, 5, few // 2, samplers=("grid",), pruners=EPOCHS, name="33 λ's, epoch pruners"),
         *(
             synthetic(17, 5, given.model_worlds, samplers=("tpe", "gp"), pruners=EPOCHS, name="tpe and gp, epochs")
             if given.model_worlds
@@ -72,20 +73,23 @@ def main() -> None:
         "",
         *header(columns),
         *synthetic(17, 5, given.worlds, samplers=("grid",), pruners=("none", "paired"), shared=0.2, name="correlated"),
+        *synthetic(33, 5, few, samplers=("grid",), pruners=("none", "paired"), shared=0.2, name="correlated, 33"),
         "",
-        f"## Worlds where no λ helps ({5 * given.worlds} of each kind)",
+        f"## Worlds where no λ helps ({5 * given.worlds} of each kind; {2 * given.worlds} with 50 λ's or k = 10)",
         "",
         *header(("λ's", "k", "correlation between folds", "pruner", 'false "helps"', "fixed plateau λ in E")),
         *null_worlds(17, 5, 5 * given.worlds, shared=0.0),
-        *null_worlds(50, 5, 5 * given.worlds, shared=0.0),
-        *null_worlds(17, 10, 5 * given.worlds, shared=0.0),
+        *null_worlds(33, 5, 5 * given.worlds, shared=0.0),
+        *null_worlds(50, 5, 2 * given.worlds, shared=0.0),
+        *null_worlds(17, 10, 2 * given.worlds, shared=0.0),
         *null_worlds(17, 5, 5 * given.worlds, shared=0.2),
+        *null_worlds(33, 5, 5 * given.worlds, shared=0.2),
         "",
         f'## Stopping when sure (`until = "sure"`): {given.worlds} worlds of each family',
         "",
         *header(SURE),
         *sure(17, given.worlds),
-        *sure(50, few),
+        *sure(33, few),
         *sure(100, few),
         *sure(100, few, pruner="none"),
         "",
@@ -93,29 +97,18 @@ def main() -> None:
         "",
         *header(REPEATED),
         *repeated(17, few, replicates=(1, 2, 3, 0), shared=0.0),
-        *repeated(50, few, replicates=(1, 0), shared=0.0),
+        *repeated(33, few, replicates=(1, 2, 0), shared=0.0),
         *repeated(17, few, replicates=(1, 3, 0), shared=0.2),
         "",
         "## Correlation between folds in real tables",
         "",
         *header(("table", "replicates", "paired sd, pp", "correlation of a λ's noise between folds")),
-        *correlation(),
+        *real.correlation(),
         "",
-        "## Real tables, all fold orders",
+        "## Real tables, all fold orders, every replicate",
         "",
-        *header(
-            (
-                "table",
-                "pruner",
-                "share",
-                "same pick",
-                "pick in full E",
-                "behind full, pp",
-                "lam_1se as full",
-                "same helps",
-            )
-        ),
-        *real(("wilcoxon", "paired")),
+        *header(real.COLUMNS),
+        *real.real(("wilcoxon", "paired")),
     ]
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     body = "\n".join(text) + "\n"
