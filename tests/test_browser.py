@@ -7,22 +7,26 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from dossiers import dossier
-from optuna.storages import RDBStorage
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from lamsearch import dashboard, numerals, wording
+from lamsearch.answer import Answer
 from lamsearch.dashboard.server import server
+from lamsearch.dossier import dossier as dossier_of
 from lamsearch.report import write_report
+from lamsearch.store import Store
+from tests.store import worlds
 
 pytestmark = pytest.mark.browser
 
@@ -134,20 +138,20 @@ def contrast(front: str, back: str) -> float:
 
 
 def column(browser: webdriver.Chrome, number: int) -> list[float]:
-    rows = browser.find_elements(By.CSS_SELECTOR, "#trials .broad tbody tr")
-    texts = [row.find_elements(By.XPATH, "./*")[number].get_attribute("data-v") for row in rows]
+    rows = "[...document.querySelectorAll('#trials .broad tbody tr')]"
+    texts = browser.execute_script(f"return {rows}.map((row) => row.cells[arguments[0]].dataset.v)", number)
     return [float(text) for text in texts if text]
 
 
 def test_the_trial_table_sorts_up_and_down(browser: webdriver.Chrome, page: str) -> None:
     look(browser, page)
     assert column(browser, 0) == sorted(column(browser, 0))
-    button = browser.find_elements(By.CSS_SELECTOR, "#trials .broad th button")[3]
+    button = browser.find_elements(By.CSS_SELECTOR, "#trials .broad th button")[4]
     head = button.find_element(By.XPATH, "..")
     for order, expected in (("ascending", False), ("descending", True)):
         browser.execute_script("arguments[0].click()", button)
         assert head.get_attribute("aria-sort") == order
-        scores = column(browser, 3)
+        scores = column(browser, 4)
         assert scores == sorted(scores, reverse=expected)
         assert len(scores) > 10
 
@@ -173,6 +177,46 @@ def test_screen_readers_hear_one_named_picture_per_figure(browser: webdriver.Chr
     assert "gradient norm per layer" in said
 
 
+def test_screen_readers_find_their_way(browser: webdriver.Chrome, page: str) -> None:
+    look(browser, page)
+    assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    seen = [node for node in nodes if not node["ignored"]]
+    levels = [
+        next(part["value"]["value"] for part in node["properties"] if part["name"] == "level")
+        for node in seen
+        if node["role"]["value"] == "heading"
+    ]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels)), "no level is skipped"
+    named = {role: [n for n in seen if n["role"]["value"] == role] for role in ("table", "image", "region", "main")}
+    assert {role: len(found) for role, found in named.items()}["main"] == 1
+    for role in ("table", "image", "region"):
+        assert named[role], role
+        assert all(node["name"]["value"] for node in named[role]), role
+    scopes = browser.execute_script("return [...document.querySelectorAll('th')].map((head) => head.scope)")
+    assert set(scopes) == {"row", "col"}
+
+
+def test_everything_that_scrolls_or_sorts_is_reached_by_keyboard(browser: webdriver.Chrome, page: str) -> None:
+    look(browser, page)
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to the answer"
+    wanted = {element.id for element in visible(browser, "#trials .broad, #trials .broad th button, summary")}
+    reached = set()
+    for _ in range(80):
+        body.send_keys(Keys.TAB)
+        reached.add(browser.switch_to.active_element.id)
+        if wanted <= reached:
+            break
+    assert wanted <= reached
+    button = browser.find_elements(By.CSS_SELECTOR, "#trials .broad th button")[4]
+    button.send_keys(Keys.ENTER)
+    assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "ascending"
+
+
 def test_hostile_names_do_not_run(browser: webdriver.Chrome, tmp_path: Path) -> None:
     evil = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     bad = replace(CASE, answer=replace(ANSWER, study=evil, notes=(evil,)), command=evil, settings={evil: evil})
@@ -194,34 +238,44 @@ def test_print_shows_everything_in_ink_on_white(browser: webdriver.Chrome, page:
 
 
 @pytest.fixture
-def dashboard_at(tmp_path: Path) -> Iterator[str]:
-    url = f"sqlite:///{tmp_path / 'lam.db'}"
-    storage = RDBStorage(url)
-    study = optuna.create_study(study_name=ANSWER.study, storage=storage, direction="maximize")
-    space = {"lam": optuna.distributions.FloatDistribution(1e-3, 1e6, log=True)}
-    for point in ANSWER.curve[1:8]:
-        if point.mean is not None:
-            study.add_trial(optuna.create_trial(params={"lam": point.lam}, distributions=space, value=point.mean))
-    dashboard.publish(storage, ANSWER.study, ANSWER)
-    with server(url, port=0) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        study_id = storage.get_study_id_from_name(ANSWER.study)
-        yield f"http://127.0.0.1:{running.server_port}/dashboard/studies/{study_id}"
-        running.shutdown()
-        thread.join()
+def study(tmp_path: Path) -> tuple[str, Answer]:
+    """A study in a real store, its fold results made up, finished, mirrored and published: (URL, its answer)."""
+    store = Store(f"sqlite:///{tmp_path / 'lam.db'}")
+    row = store.submit(worlds.config("shown", trials=6, folds=3), worlds.FACTS)
+    worlds.work(store, row, worlds.register(store))
+    answer = dossier_of(store, row).answer
+    assert store.mirror(row.id, then=lambda optuna: dashboard.publish(optuna, row.name, answer))
+    store.close()
+    return f"sqlite:///{tmp_path / 'lam.db'}", answer
 
 
-def test_the_real_dashboard_shows_the_verdict_and_the_curve(browser: webdriver.Chrome, dashboard_at: str) -> None:
+def test_the_real_dashboard_shows_the_verdict_the_curve_and_numbers_to_plot(
+    browser: webdriver.Chrome, study: tuple[str, Answer]
+) -> None:
     def shows(text: str) -> Callable[[Any], bool]:
         return lambda driver: text in driver.find_element(By.TAG_NAME, "body").text
 
+    url, answer = study
     wait = WebDriverWait(browser, 60)
-    look(browser, f"{dashboard_at}/note")
-    wait.until(shows(wording.headline(ANSWER)))
-    wait.until(shows(wording.gain(ANSWER)))
-    look(browser, dashboard_at)
-    wait.until(lambda driver: ANSWER.study in driver.page_source)
-    wait.until(
-        lambda driver: wording.headline(ANSWER) in driver.page_source and "measured on all folds" in driver.page_source
-    )
+    with server(url, port=0) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        here = f"http://127.0.0.1:{running.server_port}/dashboard/studies/1"
+        look(browser, f"{here}/note")
+        wait.until(shows(wording.headline(answer)))
+        wait.until(shows(wording.gain(answer)))
+        look(browser, here)
+        wait.until(lambda driver: "measured on all folds" in driver.page_source)
+        wait.until(lambda driver: wording.headline(answer) in driver.page_source)
+        wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=combobox]"))[0].click()
+        options = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=option]"))
+        offered = {
+            str(option.get_attribute("textContent")).removeprefix("User Attribute "): option for option in options
+        }
+        wanted = {"lam_over_m", "sem", "train_acc", "weight_norm", "near_zero", "grad_norm conv1"}
+        assert wanted <= set(offered)
+        browser.execute_script("arguments[0].click()", offered["weight_norm"])
+        axes = "return [...document.querySelectorAll('.ytitle')].map((title) => title.textContent)"
+        wait.until(lambda driver: any("weight_norm" in title for title in driver.execute_script(axes)))
+        running.shutdown()
+        thread.join()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lamsearch.cli.live import View, duration, panel, sentence
+from lamsearch.cli.live import View, counting, duration, panel, sentence
 from lamsearch.cli.sketch import sketch
 from lamsearch.progress import Point, Progress
 
@@ -100,3 +100,19 @@ def test_a_pipe_gets_plain_lines_ten_seconds_apart(
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (75, "1 min 15 s"), (3661, "1 h 01 min")])
 def test_durations_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_counts_figures_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with counting("figures", 3) as step:
+        for _ in range(3):
+            step()
+    assert ("figures" in screen.getvalue() and "100%" in screen.getvalue()) == terminal
+    assert bool(screen.getvalue()) == terminal

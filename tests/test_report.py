@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 from dossiers import dossier, renamed
 
-from lamsearch import numerals, report, wording
+from lamsearch import numerals, report, splits, wording
 from lamsearch.answer import Dossier
-from lamsearch.records import BASELINE
+from lamsearch.records import BASELINE, Parked
 from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
 from lamsearch.report.scene import Area, Dot, Line, Scene, Text, standalone_svg
 
@@ -167,8 +167,104 @@ def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:
     assert f">{case.trials[parked.slot]}</td>" in row
 
 
+def text_of(case: Dossier) -> str:
+    return " ".join(" ".join(Outline(page.html(case)).text).split())
+
+
+def test_captions_and_text_alternatives_say_what_the_figures_show() -> None:
+    case = dossier()
+    rows = averages.by_slot(case.results)
+    base, best = rows[BASELINE], rows[case.answer.slot]
+    said = evidence.gaps(case.answer, rows)
+    for row in (base, best):
+        assert numerals.change("accuracy", row.train_acc - row.val_acc) in said
+    assert f"{base.weight_norm:.4g}" in evidence.shrinking(case.answer, rows)
+    text = text_of(case)
+    for alternative in (said, evidence.shrinking(case.answer, rows), evidence.vanishing(case.answer, rows)):
+        assert text.count(" ".join(alternative.split())) == 3, "in the caption, and in both drawings"
+
+
+@pytest.mark.parametrize(("share", "word"), [(0.65, "No at"), (0.05, "Yes at")])
+def test_whether_gradients_vanish_is_said_for_the_worst_layer(share: float, word: str) -> None:
+    case = dossier(n_lams=17)
+    rows = averages.by_slot(case.results)
+    base, best = rows[BASELINE], case.answer.slot
+    weak = {name: norm * (share if name == "conv2" else 1.5) for name, norm in base.grad_norms.items()}
+    said = evidence.vanishing(case.answer, {BASELINE: base, best: replace(rows[best], grad_norms=weak)})
+    assert said.startswith(f"{word} λ̂ = {numerals.lam(case.answer.lam)}: ")
+    assert f"{100 * share:.0f}" in said
+    assert ("conv2" in said) == (share < evidence.VANISHED)
+
+
+def test_a_collapsed_network_has_no_vanishing_gradient() -> None:
+    case = dossier(**CASES["collapse at large λ"])
+    said = evidence.vanishing(case.answer, averages.by_slot(case.results))
+    assert said.startswith("No at")
+    assert "the networks have collapsed" in said
+    assert "lie on the lower rim" in text_of(case)
+
+
+def test_the_numbers_behind_the_figures_are_in_a_table() -> None:
+    case = dossier(n_lams=17)
+    html = tables.evidence(case.answer, averages.by_slot(case.results))
+    assert html.count('<th data-v="') == len({result.key.slot for result in case.results})
+    for row in averages.by_slot(case.results).values():
+        assert f'data-v="{row.train_acc - row.val_acc:.12g}"' in html
+        assert f'data-v="{row.grad_norms["dense2"]:.12g}"' in html
+
+
+def test_the_numbers_state_seed_looks_edges_and_the_smallest_detectable_gain() -> None:
+    case = dossier()
+    answer = case.answer
+    assert answer.test is not None
+    text = text_of(replace(case, answer=replace(answer, test=replace(answer.test, looks=3))))
+    assert "looked at 3 times" in text
+    assert "looked at once" in text_of(case)
+    assert numerals.size("accuracy", answer.detectable_gain) in text
+    assert "follow from seed 0" in text
+    assert "neither end is among" in text
+    assert str(splits.fold_seed(0, 0, 4)) in text
+
+
+def test_where_regularising_hurts_the_test_score_names_its_model() -> None:
+    case = dossier(**CASES["hurts"])
+    text = text_of(case)
+    assert "Test accuracy, λ > 0" in text
+    assert f"of the refit at λ = {numerals.lam(case.answer.lam)}, not of λ = 0" in text
+    assert "not of λ = 0" not in text_of(dossier())
+
+
+def test_epochs_of_dropped_trials_are_counted_and_no_repeats() -> None:
+    case = dossier(n_lams=17, high=1e-2)
+    stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="median: after epoch 2", epochs=2)
+    curve = tuple(
+        replace(point, status="pruned", n_cells=0, mean=None, difference=None, in_range=False, parked=stopped)
+        if point.slot == 3
+        else replace(point, parked=None)
+        for point in case.answer.curve
+    )
+    fits = case.answer.budget.fold_fits
+    spent = replace(
+        case.answer.budget,
+        **{"fold_fits_executed": fits + 5, "fold_fits_stopped": 5, "stopped_epochs": 10},
+        **{"epochs": 10 * fits + 10, "epochs_full": 900},
+    )
+    case = replace(case, answer=replace(case.answer, curve=curve, budget=spent))
+    text = text_of(case)
+    assert f"{10 * fits + 10} of 900 epochs" in text
+    assert "10 of them in λ's dropped between epochs" in text
+    assert "Dropped after 2 epochs: 1." in text
+    assert "after a fault" not in text
+    bars = [mark for mark in course.budget(case.answer).marks if isinstance(mark, Area) and "after epoch 2" in mark.tip]
+    full, done = (max(y for _, y in bar.points) - min(y for _, y in bar.points) for bar in bars)
+    assert done / full == pytest.approx(0.2), "two epochs of ten"
+
+
 def test_files_are_written_beside_the_page(tmp_path: Path, case: Dossier) -> None:
-    paths = report.write_report(case, tmp_path / "deep" / "out")
+    told: list[Path] = []
+    paths = report.write_report(case, tmp_path / "deep" / "out", wrote=told.append)
+    assert told == paths
+    assert len(paths) == report.N_FILES
     names = [path.name for path in paths]
     assert names == ["report.html", "folds.csv", *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))]
     assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == sorted(names)

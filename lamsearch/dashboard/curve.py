@@ -11,7 +11,7 @@ from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 
-BLUE, ORANGE, GREY = "#0067b1", "#c2500a", "#8a939c"
+BLUE, ORANGE, GREY, RULE = "#0067b1", "#c2500a", "#8a939c", "#dfe3e7"
 
 
 def figure(answer: Answer) -> go.Figure:
@@ -45,9 +45,12 @@ def figure(answer: Answer) -> go.Figure:
             "tickformat": _format(answer),
             "anchor": "x2",
         },
+        plot_bgcolor="white",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"t": 90, "r": 20},
     )
+    target.update_xaxes(gridcolor=RULE)
+    target.update_yaxes(gridcolor=RULE)
     if answer.metric != "accuracy":
         target.update_yaxes(autorange="reversed")
     return target

@@ -63,17 +63,32 @@ def attributes(answer: Answer) -> dict[str, str | float | int]:
         "lam_best": answer.lam,
         "lam_best_over_m": answer.lam_over_m,
         "lam_1se": answer.lam_1se,
+        "lam_1se_classical": answer.lam_1se_classical,
+        "lam_carried": answer.lam_carried,
         "as_good_from": low,
         "as_good_to": high,
         "cv_mean": answer.cv.mean,
         "cv_sem": answer.cv_sem,
         "fold_fits": answer.budget.fold_fits,
         "fold_fits_full": answer.budget.fold_fits_full,
+        "epochs": answer.budget.epochs,
+        "epochs_full": answer.budget.epochs_full,
     }
     if answer.gain is not None:
         found |= {"gain": answer.gain.mean, "gain_low": answer.gain.low, "gain_high": answer.gain.high}
-    if answer.test is not None:
-        found |= {"test_accuracy": answer.test.accuracy, "test_low": answer.test.low, "test_high": answer.test.high}
+    if answer.detectable_gain is not None:
+        found["detectable_gain"] = answer.detectable_gain
+    if answer.corrected is not None:
+        found["cv_corrected"] = answer.corrected.mean
+    if answer.other_metric_lam is not None:
+        found[f"lam_best_by_{answer.other_metric}"] = answer.other_metric_lam
+    if (test := answer.test) is not None:
+        found |= {
+            "test_accuracy": test.accuracy,
+            "test_low": test.low,
+            "test_high": test.high,
+            "test_looks": test.looks,
+        }
     return found
 
 

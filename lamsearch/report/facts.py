@@ -17,10 +17,9 @@ CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani, conse
 def numbers(answer: Answer, settings: Mapping[str, object]) -> Markup:
     """Everything that the answer states. ``settings``: the study's, flat."""
     found = [*_lams(answer), *_scores(answer), *_evidence(answer, settings)]
-    body = [_row(name, unbroken(text), unbroken(aside)) for name, text, aside in found if text]
-    return el(
-        "section", el("h2", "The answer in numbers"), el("table", el("tbody", *body), class_="facts"), id="numbers"
-    )
+    rows = [_row(name, unbroken(text), unbroken(aside)) for name, text, aside in found if text]
+    table = el("table", el("tbody", *rows), class_="facts", aria_label="The answer in numbers")
+    return el("section", el("h2", "The answer in numbers"), table, id="numbers")
 
 
 def _row(name: str, text: str, aside: str) -> Markup:

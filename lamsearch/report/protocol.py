@@ -50,11 +50,11 @@ def protocol(dossier: Dossier) -> Markup:
         el("h3", "Procedure"),
         el("ol", *(el("li", step) for step in _steps(dossier))),
         el("h3", "Settings"),
-        _table(settings),
+        _table("Settings", settings),
         el("h3", "Data and network"),
-        _table(facts),
+        _table("Data and network", facts),
         el("h3", "Machines and versions"),
-        _table({**_machines(dossier), **dossier.versions}),
+        _table("Machines and versions", {**_machines(dossier), **dossier.versions}),
         id="protocol",
     )
 
@@ -102,9 +102,9 @@ def _machines(dossier: Dossier) -> dict[str, object]:
     return {name: value for name, value in found.items() if value}
 
 
-def _table(values: Mapping[str, object]) -> Markup:
+def _table(name: str, values: Mapping[str, object]) -> Markup:
     rows = [el("tr", el("th", name, scope="row"), el("td", _text(value))) for name, value in values.items()]
-    return el("table", el("tbody", *rows), class_="facts")
+    return el("table", el("tbody", *rows), class_="facts", aria_label=name)
 
 
 def _text(value: object) -> str:

@@ -33,7 +33,7 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
         f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “to λ̂”: paired difference to λ̂, on the "
         "folds that both have. “as good”: cannot be told from λ̂. “time”: training, all folds together."
     )
-    table = el("table", el("thead", head), el("tbody", *rows), class_="sortable")
+    table = el("table", el("thead", head), el("tbody", *rows), class_="sortable", aria_label="Every λ that was tried")
     region = el(
         "div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried, a table"
     )
