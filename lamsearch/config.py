@@ -16,8 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lamsearch.errors import InputError
 
-GROWABLE = frozenset({"search.trials", "search.replicates", "search.extend", "search.until"})
+GROWABLE = frozenset({"search.trials", "search.replicates", "search.extend", "search.until", "search.tolerance"})
 """Dotted keys that a resumed study may change. All others of ``StudyConfig`` are identity."""
+
+TOLERANCE = {"accuracy": 0.005, "log_loss": 0.015}
+"""Default of ``search.tolerance``: half a percentage point, or as many nats as matter alike."""
 
 Penalty = Literal["l2", "l1", "elastic_net", "decoupled"]
 Sampler = Literal["grid", "qmc", "random", "tpe", "gp"]
@@ -76,6 +79,7 @@ class SearchConfig(_Table):
     seed: int = Field(default=0, ge=0)
     replicates: int = Field(default=1, ge=0, description="sets of folds for the finalists; 0 = automatic")
     until: Literal["spent", "sure"] = "spent"
+    tolerance: float | None = Field(default=None, gt=0, description="what `sure` allows, in units of the metric")
     extend: tuple[float, ...] = Field(default=(), description="λ/m values added beyond the range")
 
 
@@ -92,7 +96,7 @@ class StudyConfig(_Table):
     @model_validator(mode="before")
     @classmethod
     def _default_range(cls, raw: Any) -> Any:
-        """Fill in what follows from other keys: AdamW ⇔ decoupled decay, and its ~100 times higher range of λ/m."""
+        """Fill in what follows from other keys: AdamW ⇔ decoupled decay, its ~100 times higher range, the tolerance."""
         if not isinstance(raw, Mapping):
             return raw
         tables = [raw.get(name, {}) for name in ("search", "loss", "training")]
@@ -105,7 +109,8 @@ class StudyConfig(_Table):
             training = {"optimiser": "adamw", **training}
         low, high = (1e-4, 3.0) if loss.get("penalty") == "decoupled" else (1e-6, 3e-2)
         given = {key: value for key, value in search.items() if value is not None}
-        return {**raw, "search": {"low": low, "high": high, **given}, "loss": loss, "training": training}
+        follows = {"low": low, "high": high, "tolerance": TOLERANCE.get(str(search.get("metric", "accuracy")))}
+        return {**raw, "search": {**follows, **given}, "loss": loss, "training": training}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from lamsearch.config import SearchConfig
@@ -52,13 +52,14 @@ class Rules:
     @classmethod
     def of(cls, search: SearchConfig, *, n_images: int) -> Rules:
         """The rules of a study."""
+        scale = Scale.of(search.metric)
         return cls(
             pruner=search.pruner,
             n_folds=search.folds,
             n_images=n_images,
             n_replicates=search.replicates,
             until=search.until,
-            scale=Scale.of(search.metric),
+            scale=replace(scale, tolerance=search.tolerance or scale.tolerance),
         )
 
     @property

@@ -17,6 +17,7 @@ from lamsearch.config import (
     read_toml,
 )
 from lamsearch.errors import InputError
+from lamsearch.rules import Rules
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,17 @@ def test_growable_keys_are_no_part_of_the_identity() -> None:
     assert identity(small) == identity(large)
     assert identity(small) != identity(other)
     assert set(known_keys()) >= GROWABLE
+    wider = parse_study({"search": {"trials": 5, "until": "sure", "tolerance": 0.02}}, where="x")
+    assert identity(wider) == identity(small)
+
+
+def test_the_tolerance_of_sure_follows_the_metric_unless_it_is_given() -> None:
+    for search, tolerance in (({}, 0.005), ({"metric": "log_loss"}, 0.015), ({"tolerance": 0.02}, 0.02)):
+        config = parse_study({"search": search}, where="x")
+        assert config.search.tolerance == tolerance
+        assert Rules.of(config.search, n_images=100).scale.tolerance == tolerance
+    with pytest.raises(InputError, match=r"search\.tolerance = 0"):
+        parse_study({"search": {"tolerance": 0}}, where="x")
 
 
 def test_the_configuration_survives_its_journey_through_json() -> None:
