@@ -110,3 +110,24 @@ def test_commands_do_matrices_on_one_thread(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "{1}"
+
+
+INTERRUPTING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == MODULE:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from lamsearch.cli import main
+sys.argv = ["lamsearch", "best"]
+"""
+
+
+@pytest.mark.parametrize("module", ["lamsearch.cli.app", "typer", "lamsearch.errors", "lamsearch.store", "sqlalchemy"])
+def test_ctrl_c_while_a_library_loads_is_quiet(tmp_path: Path, module: str) -> None:
+    code = INTERRUPTING.replace("MODULE", repr(module)) + "main()\n"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr in ("", "lamsearch: interrupted\n")

@@ -3,68 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Annotated, NoReturn
-
-import typer
-
-from lamsearch import __version__
-from lamsearch.cli import managing, reading, running
-from lamsearch.errors import LamsearchError
-
-app = typer.Typer(
-    name="lamsearch",
-    help="Which λ? Regularisation strength for CNNs by cross-validation, with honest error bars.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"lamsearch {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-) -> None:
-    pass
-
-
-for module in (running, reading, managing):
-    for command in module.COMMANDS:
-        app.command()(command)
+from types import FrameType
 
 
 def main() -> None:
-    """Run a command; what lamsearch raises on purpose becomes one line and its exit code."""
+    """Run the command of ``sys.argv``. Ctrl-C is a quiet exit 130 from the first import on."""
+    asked_for = signal.getsignal(signal.SIGINT)
+    if asked_for is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
     # Before NumPy is imported: its threads slow small matrices down (five times, with two workers), and a decision
     # must not depend on how many cores summed it up.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from lamsearch.cli.app import run
+
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
-    except LamsearchError as error:
-        _leave(f"lamsearch: {error}", error.exit_code)
-    except BrokenPipeError:
-        # The reader of a pipe has left (`lamsearch trials | head`): nothing to report to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except (typer.Abort, KeyboardInterrupt):
-        _leave("lamsearch: interrupted", 130)
-    except Exception as error:
-        if os.environ.get("LAMSEARCH_DEBUG"):
-            raise
-        if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
-            _leave(f"lamsearch: {error.format_message()} (`lamsearch --help` lists what there is)", 2)
-        name = type(error).__name__
-        _leave(f"lamsearch: unexpected {name}: {error}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        signal.signal(signal.SIGINT, asked_for)  # what was begun is now ended in order
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
-def _leave(line: str, code: int) -> NoReturn:
-    typer.echo(line, err=True)
-    sys.exit(code)
+def _leave(signum: int, _frame: FrameType | None) -> None:
+    os._exit(128 + signum)

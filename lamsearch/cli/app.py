@@ -1,0 +1,67 @@
+"""The commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from lamsearch import __version__
+from lamsearch.cli import managing, reading, running
+from lamsearch.errors import LamsearchError
+
+app = typer.Typer(
+    name="lamsearch",
+    help="Which λ? Regularisation strength for CNNs by cross-validation, with honest error bars.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lamsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+for module in (running, reading, managing):
+    for command in module.COMMANDS:
+        app.command()(command)
+
+
+def run() -> None:
+    """Run a command; what lamsearch raises on purpose becomes one line and its exit code."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except LamsearchError as error:
+        _leave(f"lamsearch: {error}", error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe has left (`lamsearch trials | head`): nothing to report to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (typer.Abort, KeyboardInterrupt):
+        _leave("lamsearch: interrupted", 130)
+    except Exception as error:
+        if os.environ.get("LAMSEARCH_DEBUG"):
+            raise
+        if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
+            _leave(f"lamsearch: {error.format_message()} (`lamsearch --help` lists what there is)", 2)
+        name = type(error).__name__
+        _leave(f"lamsearch: unexpected {name}: {error}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(line: str, code: int) -> NoReturn:
+    typer.echo(line, err=True)
+    sys.exit(code)
