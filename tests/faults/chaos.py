@@ -25,7 +25,7 @@ from end_state import EndState, check, end_state
 from server import Server
 
 from lamsearch import preparation
-from lamsearch.config import ServiceConfig, StudyConfig
+from lamsearch.config import ServiceConfig, StudyConfig, parse_study
 from lamsearch.store import Store
 
 Kind = Literal["kill", "kill all", "pause", "terminate", "restart", "immediate restart", "crash"]
@@ -43,9 +43,21 @@ OUTAGE_S = 1.5 * SERVICE.retry_s
 """The longest time that the server stays away between its stop and its start: some workers give up, some do not."""
 
 LEAVES_S = 60.0
+"""A lot, for a busy machine."""
+
 STORAGE_AWAY = 75
 STOPPED = (143, -15)
 """The second: told to stop before it could listen."""
+
+
+def linear(name: str, *, epochs: int, **search: object) -> StudyConfig:
+    """A study of a linear model on few digits: a fold fit takes two or three milliseconds per epoch."""
+    tables = {"data": {"n": 800}, "model": {"kind": "linear"}, "training": {"epochs": epochs}, "search": search}
+    return parse_study({"name": name, **tables}, where="test")
+
+
+SMALL = linear("small", epochs=60, trials=12, folds=4)
+"""About 26 fold fits of a sixth of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +222,10 @@ class Chaos:
             study = store.study(self.study.name)
             check(store, study, self.url)
             end, executed = end_state(store, study), store.executed(study.id)
-            # A restart, or a pause while holding a lock, may cost every worker the fit it is at.
+            # A restart, or a pause while holding a lock, may cost every worker the fit it is at. And on a busy machine
+            # a fit may take so long that an idle worker begins it too.
             repeats = executed - len(end.cells)
-            assert 0 <= repeats <= self.n_workers * self.faults.total(), f"{repeats} repeats, {self.faults}"
+            assert 0 <= repeats <= self.n_workers * (self.faults.total() + 1), f"{repeats} repeats, {self.faults}"
         finally:
             store.close()
             for worker in self.workers:
