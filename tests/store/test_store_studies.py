@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from worlds import FACTS, claimed, config, mirrored, register, service, work
 
-from lamsearch.config import parse_study
+from lamsearch.config import SearchConfig, parse_study
 from lamsearch.errors import InputError, StorageFull, StudyConflict, UnknownStudy
 from lamsearch.records import BASELINE
 from lamsearch.store import Store
@@ -133,7 +133,7 @@ def test_each_identity_key_is_refused_with_both_values(store: Store) -> None:
     for fact, value in (("fingerprint", "other"), ("m", 7)):
         with pytest.raises(StudyConflict, match="f" * 10 if fact == "fingerprint" else "1000"):
             store.submit(parse_study({"name": "s"}, where="test"), {**FACTS, fact: value})
-    assert len(store.table(store.study("s").id).slots) == 51
+    assert len(store.table(store.study("s").id).slots) == 1 + SearchConfig().trials
 
 
 def test_replicates_and_until_may_change(store: Store) -> None:
