@@ -15,7 +15,6 @@ from lamsearch import pairs
 from lamsearch.config import StudyConfig
 from lamsearch.curve import grid_of, rows_of
 from lamsearch.plan import WHOLE, Plan, plan
-from lamsearch.race import KEEP
 from lamsearch.records import BASELINE, ScoreTable, SlotRow
 from lamsearch.rules import Rules
 
@@ -24,6 +23,8 @@ MIN_FITS = 2
 SPARE_FITS, CONCLUDE_S = 5, 2.0
 """What an end in time takes beyond its fits: those that run already, and the refit (one worker, on k/(k−1) of a fold's
 images, while the others are idle); then the figures."""
+RACED = ((2.0, 0.18), (1.2, 0.115), (1.1, 0.08), (1.2, 0.057))
+"""(a, b): about a + b · n of n raced λ's get a second, third, fourth, and each further fold (tests/simulation)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +194,13 @@ def _remaining(table: ScoreTable, now: Plan, rules: Rules, folds: Mapping[int, M
         if behind == rules.n_folds or any(slot in now.parked and now.parked[slot].after == 0 for slot in members):
             continue
         pending = sum(key.slot in members for key in now.fits)
-        coming += sum(
-            round(size * KEEP[min(fold, len(KEEP)) - 1])
-            for fold in range(max(1, behind + (pending == 0)), rules.n_folds)
-        )
+        coming += sum(_kept(size, fold) for fold in range(max(1, behind + (pending == 0)), rules.n_folds))
         if behind == 0 and pending == 0:
             coming += size
     return due + coming
+
+
+def _kept(size: int, fold: int) -> int:
+    """How many of ``size`` λ's go on after ``fold`` folds, on average."""
+    least, share = RACED[min(fold, len(RACED)) - 1]
+    return min(size, round(least + share * size))

@@ -11,6 +11,7 @@ from lamsearch.plan import plan
 from lamsearch.progress import SPARE_FITS, Clock, Progress, summarise
 from lamsearch.records import BASELINE, FitKey, ScoreTable, SlotRow
 from lamsearch.rules import Rules
+from tests.score_worlds import lams, play, rules, slots_at, world
 
 N = 6
 
@@ -37,6 +38,16 @@ def test_before_the_first_fit_nothing_is_known_and_the_cost_is_forecast() -> Non
 
 def test_without_a_pruner_every_fit_is_expected() -> None:
     assert looked({}, pruner="none").fits_expected == 3 * (N + 1)
+
+
+@pytest.mark.parametrize("n", [9, 33])
+def test_the_race_spends_what_was_forecast_for_it(n: int) -> None:
+    slots = slots_at(lams(n))
+    spent = [len(play(slots, world(n, seed=seed, noise=0.006), rules())[0]) for seed in range(6)]
+    config = parse_study({"search": {"trials": n}}, where="test")
+    seen = ScoreTable(slots=slots, scores={})
+    forecast = summarise("s", config, seen, plan(seen, rules()), rules(), Clock()).fits_expected
+    assert forecast == pytest.approx(sum(spent) / len(spent), rel=0.12)
 
 
 def test_an_easy_fold_flatters_no_lambda() -> None:
