@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch import environment, selection
+from lamsearch import environment, selection, wording
 from lamsearch.answer import Answer, Budget, Dossier, StudyMeta, TestScore, from_json
 from lamsearch.config import StudyConfig, flatten
 from lamsearch.errors import NoAnswerYet
@@ -144,7 +144,12 @@ def command(config: StudyConfig) -> str:
 
 
 def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
-    """One record per λ, the baseline first: what ``lamsearch trials`` prints."""
+    """One record per λ, the baseline first: what ``lamsearch trials`` prints.
+
+    ``mean`` is over ``fold_scores``; ``score``, ``as_good`` and ``fate`` are the answer's.
+    """
+    answer = current_answer(store, study)
+    points = {point.slot: point for point in answer.curve} if answer else {}
     table = store.table(study.id)
     now = plan(table, rules_of(study))
     n_folds = study.config.search.folds
@@ -159,6 +164,7 @@ def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
         elif parked is not None and state != "complete":
             state = "pruned" if now.done else "parked"
         lam = 0.0 if row.is_baseline else row.lam_over_m
+        point = points.get(row.slot)
         records.append(
             {
                 "slot": row.slot,
@@ -167,10 +173,13 @@ def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
                 "lam_over_m": lam,
                 "state": state,
                 "mean": float(np.mean(first)) if first else None,
+                "score": point.mean if point else None,
+                "as_good": point.in_range if point and point.mean is not None else None,
                 "folds": len(first),
                 "fold_scores": first,
                 "replicate_scores": [table.scores[key] for key in keys if key.replicate > 0],
                 "dropped_after": parked.after if parked and state in ("pruned", "parked") else None,
+                "fate": wording.fate(answer, point) if answer and point else None,
                 "reason": row.failed or (parked.reason if parked and state in ("pruned", "parked") else None),
             }
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from lamsearch.answer import Answer
+from lamsearch.answer import Answer, CurvePoint
 from lamsearch.numerals import change, count, duration, lam, level, metric_name, percent, size, span
 from lamsearch.records import BASELINE, Parked
 
@@ -137,6 +137,16 @@ def parked(metric: str, why: Parked, rival: str) -> str:
     if why.rival is not None and why.margin is not None:
         return f"{text}, {size(metric, why.margin)} behind {rival}"
     return f"{text}: {why.reason}" if why.reason else text
+
+
+def fate(answer: Answer, point: CurvePoint) -> str:
+    """What became of one λ."""
+    if point.failed is not None:
+        return f"failed: {point.failed}"
+    if point.parked is not None and point.status == "pruned":
+        rival = next((p for p in answer.curve if p.slot == point.parked.rival), None)
+        return parked(answer.metric, point.parked, f"λ = {lam(rival.lam)}" if rival else "the best")
+    return f"{point.status} ({count(point.n_cells, 'fold')})"
 
 
 def would_change(answer: Answer) -> tuple[str, ...]:

@@ -69,7 +69,17 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
     best = json.loads(lamsearch("best --json", folder).stdout)
     rows = json.loads(lamsearch("trials --json", folder).stdout)
     assert best["slot"] in {row["slot"] for row in rows if row["state"] == "complete"}
+    points = {point["slot"]: point for point in best["curve"]}
+    for row in rows:
+        point = points[row["slot"]]
+        assert (row["score"], row["lam"], row["as_good"]) == (point["mean"], point["lam"], point["in_range"])
     assert lamsearch("trials --csv", folder).stdout.startswith("slot,trial,lam,")
+    table = lamsearch("trials", folder).stdout
+    page = (folder / "lamsearch-out" / "digits" / "report.html").read_text(encoding="utf-8")
+    for row in rows:
+        assert row["fate"] in table
+        if row["trial"] is not None and row["slot"] >= 0:
+            assert f'id="trial-{row["trial"]}"' in page
     status = json.loads(lamsearch("status --json", folder).stdout)
     assert status["studies"][0]["state"] == "done"
     assert lamsearch("doctor", folder).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
@@ -83,6 +84,15 @@ def test_every_budget_is_kept_and_every_answer_is_whole(served: Path, name: str)
     assert answer["test"]["n"] > 0
     if name == "f":
         assert min(point["lam_over_m"] for point in answer["curve"] if point["slot"] >= 0) >= 0.999e-4
+
+
+def test_csv_of_trials_holds_plain_numbers_only(served: Path) -> None:
+    rows = list(csv.DictReader(asked(served, "trials f --csv").stdout.splitlines()))
+    replicated = [row for row in rows if row["replicate_scores"]]
+    assert replicated
+    for row in replicated:
+        assert len([float(score) for score in row["replicate_scores"].split()]) == 2
+        assert len([float(score) for score in row["fold_scores"].split()]) == 2
 
 
 def test_a_study_is_stopped_resumed_extended_and_deleted(served: Path) -> None:

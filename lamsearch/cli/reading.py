@@ -105,14 +105,14 @@ def trials(
         writer.writerows({**record, **{key: " ".join(map(repr, record[key])) for key in lists}} for record in records)
     else:
         _table(
-            ("trial", "λ", "λ/m", "state", "mean", "folds", "fold scores", "why"),
+            ("trial", "λ", "λ/m", "state", "score", "as good", "folds", "fold scores", "what became of it"),
             [
                 (
                     "baseline" if record["slot"] < 0 else _shown(record["trial"], ""),
                     *(_shown(record["lam"], ".4g"), _shown(record["lam_over_m"], ".3e"), record["state"]),
-                    _shown(record["mean"], ".4f"),
+                    *(_shown(record["score"], ".4f"), {True: "yes", False: "no", None: "–"}[record["as_good"]]),
                     *(record["folds"], " ".join(f"{score:.4f}" for score in record["fold_scores"])),
-                    record["reason"] or "",
+                    record["fate"] or "",
                 )
                 for record in records
             ],

@@ -102,7 +102,7 @@ def budget(answer: Answer, *, wide: bool = True) -> Scene:
     for point in answer.curve:
         x, ink = axis(point.lam), INK_OF[state(point)]
         full, done = value(answer.n_folds), value(point.n_cells + _part(answer, point))
-        said = f"λ = {numerals.lam(point.lam)}: {spent(answer, point)}"
+        said = f"λ = {numerals.lam(point.lam)}: {wording.fate(answer, point)}"
         scene.add(
             Area(points=box(x - half, full, 2 * half, panel.bottom - full), ink="rule", opacity=0.6, tip=said),
             Area(points=box(x - half, done, 2 * half, panel.bottom - done), ink=ink, tip=said),
@@ -148,13 +148,3 @@ def legend(answer: Answer) -> str:
     if any(point.parked is not None and point.parked.epochs for point in answer.curve):
         said.append("A λ dropped between epochs counts by the share of its epochs.")
     return " ".join([*said, "Pale: what the full cost would have added."])
-
-
-def spent(answer: Answer, point: CurvePoint) -> str:
-    """What became of one λ, in words."""
-    if point.failed is not None:
-        return f"failed: {point.failed}"
-    if point.parked is not None and point.status == "pruned":
-        rival = next((p for p in answer.curve if p.slot == point.parked.rival), None)
-        return wording.parked(answer.metric, point.parked, f"λ = {numerals.lam(rival.lam)}" if rival else "the best")
-    return f"{point.status} ({numerals.count(point.n_cells, 'fold')})"

@@ -6,11 +6,10 @@ import csv
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
-from lamsearch import numerals
+from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report.averages import Averages
-from lamsearch.report.course import spent
 from lamsearch.report.markup import Markup, el, joined
 
 COLUMNS = ("λ", "trial", "λ/m", "folds", "score", "to λ̂", "95 % interval", "as good", "time")
@@ -30,8 +29,9 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
         for point in sorted(answer.curve, key=lambda point: point.lam)
     ]
     note = (
-        f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “to λ̂”: paired difference to λ̂, on the "
-        "folds that both have. “as good”: cannot be told from λ̂. “time”: training, all folds together."
+        f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
+        "missing, corrected for how easy the others are. “to λ̂”: paired difference to λ̂, on the folds that both have. "
+        "“as good”: cannot be told from λ̂. “time”: training, all folds together."
     )
     table = el("table", el("thead", head), el("tbody", *rows), class_="sortable", aria_label="Every λ that was tried")
     region = el(
@@ -85,7 +85,7 @@ def _number(slot: int, numbers: Trials) -> str:
 
 def _fate(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
     """What became of a λ, with a link to the λ that it lost to."""
-    said = spent(answer, point)
+    said = wording.fate(answer, point)
     collapsed = f"; collapsed on {numerals.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
     rival = next((p for p in answer.curve if point.parked is not None and p.slot == point.parked.rival), None)
     name = f"λ = {numerals.lam(rival.lam)}" if rival is not None else ""
