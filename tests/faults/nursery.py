@@ -20,7 +20,7 @@ from typing import Any
 TICK_S = 0.02
 PRELOADED = (
     *("lamsearch.cli.session", "lamsearch.worker", "lamsearch.store.mirror", "lamsearch.dashboard.curve"),
-    *("lamsearch.datasets", "optuna_dashboard"),
+    *("lamsearch.datasets", "lamsearch.report.figures", "optuna_dashboard", "sklearn.utils"),
 )
 """What takes long to import, and what brings it along."""
 
