@@ -177,4 +177,8 @@ def _notes(case: Case, gain: Interval | None) -> tuple[str, ...]:
     lost = sum(row.failed is not None and not case.grid.complete[number] for number, row in enumerate(case.rows))
     if lost:
         notes.append(f"{lost} of {len(case.rows)} λ's failed and are left out.")
+    stopped = sum(row.stopped is not None for row in case.rows)
+    if stopped:
+        share = f"{stopped} of {len(case.rows)} λ's"
+        notes.append(f"{share} were stopped between epochs and have no fold score: they may be as good.")
     return tuple(notes)

@@ -90,6 +90,14 @@ def test_a_failed_baseline_leaves_an_answer_without_a_gain() -> None:
     json.dumps(to_json(found), allow_nan=False)
 
 
+def test_lambdas_stopped_between_epochs_are_said_to_be_unjudged() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    stopped = tuple(replace(row, stopped="median: after epoch 3") if row.slot in (2, 4) else row for row in slots)
+    found = answer(stopped, {key: score for key, score in scores.items() if key.slot not in (2, 4)})
+    assert any("2 of 7 λ's were stopped between epochs" in note for note in found.notes)
+    assert not any("stopped" in note for note in answer(slots, scores).notes)
+
+
 def test_curve_tells_what_became_of_every_lambda() -> None:
     slots, scores = slots_at([*lams(17), 1e-5, None]), world(17)
     slots = tuple(replace(row, failed="crashed") if row.slot == 17 else row for row in slots)

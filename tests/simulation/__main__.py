@@ -15,7 +15,7 @@ from lamsearch.rules import EPOCH_PRUNERS
 from tests.simulation import real
 from tests.simulation.early import REPEATED, SURE, repeated, sure
 from tests.simulation.markdown import header
-from tests.simulation.synthetic import COLUMNS, FIRST_SEED, null_worlds, synthetic
+from tests.simulation.synthetic import COLUMNS, COSTS, FIRST_SEED, costs, null_worlds, synthetic
 from tests.simulation.worlds import FAMILIES
 
 EPOCHS = tuple(sorted(EPOCH_PRUNERS))
@@ -54,6 +54,12 @@ def main() -> None:
             if given.model_worlds
             else ()
         ),
+        "",
+        f"## What more λ's or folds buy: {given.worlds} worlds of each family",
+        "",
+        *header(COSTS),
+        *costs([(n, 5, "paired") for n in (9, 13, 17, 25, 33, 50)], given.worlds),
+        *costs([(17, 10, "paired"), (17, 5, "none")], given.worlds),
         "",
         "## Epoch pruners: learning curves of 10 epochs, all folds in lockstep, one trial after the other",
         "",

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamsearch.rules import EPOCH_PRUNERS
 from tests.simulation import epochs
-from tests.simulation.markdown import progress
+from tests.simulation.markdown import progress, rate, row
 from tests.simulation.runs import Outcome, model_based, outcome, places, race, rules_for
 from tests.simulation.worlds import FAMILIES, World, draw
 
@@ -99,4 +99,31 @@ def null_worlds(n: int, k: int, worlds: int, *, shared: float) -> list[str]:
         errors = np.sqrt(rates * (1 - rates) / worlds)
         cells = [f"{rate:.3f} ± {error:.3f}" for rate, error in zip(rates, errors, strict=True)]
         lines.append("| " + " | ".join([f"{n}", f"{k}", f"{shared:.1f}", pruner, *cells]) + " |")
+    return lines
+
+
+COSTS = ("λ's", "k", "pruner", "fold fits", "regret, pp", "loss at lam_1se, pp", "best λ in E", '"helps" where λ does')
+
+
+def costs(cases: Sequence[tuple[int, int, str]], worlds: int) -> list[str]:
+    """Markdown rows: what more λ's, or more folds, buy. Cases: (λ's, k, pruner)."""
+    lines = []
+    for n, k, pruner in cases:
+        grid, rows = places("grid", n, 0), []
+        for seed in progress(range(3 * FIRST_SEED, 3 * FIRST_SEED + worlds), f"costs, {n} λ's, k = {k}, {pruner}"):
+            for family in FAMILIES:
+                world = draw(seed, family=family, n_slots=n, n_folds=k, shared=0.0)
+                run, truth = race(grid, world.scores(grid, -1), rules_for(pruner, k)), world.truth(grid)
+                best = 1 + int(np.argmax(truth[1:]))
+                rows.append(
+                    (
+                        float(run.fits),
+                        100 * (world.best - truth[run.chosen]),
+                        100 * (world.best - truth[run.one_se]),
+                        float(run.versus.inside[best]),
+                        float(run.helps) if truth[best] - truth[0] > 0.002 else math.nan,
+                    )
+                )
+        fits, *others = np.array(rows).T
+        lines.append(row((n, k, pruner, f"{fits.mean():.0f}", *(rate(column) for column in others))))
     return lines
