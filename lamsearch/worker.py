@@ -226,7 +226,8 @@ class Worker:
         began = time.monotonic()
         if now or began >= self._next_mirror:
             verdict = now or began >= self._next_verdict
-            whole = self.store.mirror(study.id, self.worker_id, then=partial(self._publish, study) if verdict else None)
+            publish = partial(self._publish, study) if verdict else None
+            whole = self.store.mirror(study.id, self.worker_id, then=publish, in_turn=not now)
             took = time.monotonic() - began
             self._next_mirror = time.monotonic() + MIRROR_SHARE * took
             if verdict:

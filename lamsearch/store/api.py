@@ -164,12 +164,21 @@ class Store(Catalogue):
     # Optuna's copy
 
     def mirror(
-        self, study_id: int, worker_id: int | None = None, *, then: Callable[[RDBStorage], None] | None = None
+        self,
+        study_id: int,
+        worker_id: int | None = None,
+        *,
+        then: Callable[[RDBStorage], None] | None = None,
+        in_turn: bool = False,
     ) -> bool:
         """Bring Optuna's trials up to date. False if another process is at it: call again when it matters.
 
         ``then(storage)`` may write more of Optuna's copy, such as the verdict for the dashboard: one process at a time.
+        ``in_turn``: leave it to the worker that did it a moment ago, which has Optuna loaded.
         """
+        another = partial(fleet.mirrored_by_another, study_id=study_id, worker_id=worker_id)
+        if in_turn and self.database.read(another):
+            return False
         with self._mirror_lock, contextlib.suppress(UnknownStudy):
             mirror, token = self._optuna(), uuid.uuid4().hex
             with self._view_lock:

@@ -63,6 +63,8 @@ def begin(connection: Connection, view: View, worker_id: int | None, token: str,
             expires=now() + lease_s,
         )
     )
+    turn = {"mirrored_by": worker_id, "mirrored_at": now()}
+    connection.execute(update(studies).where(studies.c.id == study.id).values(**turn))
     _reopen(connection, study.id)
     view.refresh(connection, study.slots_version)
     plan = view.plan(closing=False)

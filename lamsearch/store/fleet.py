@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
 from lamsearch.records import BASELINE
 from lamsearch.rules import WHOLE
@@ -11,6 +11,9 @@ from lamsearch.store.tables import leases, now, studies, workers
 
 FORGET_S = 7 * 86400
 """Workers that left longer ago are not listed."""
+
+TURN_S = 60.0
+"""How long the worker that brought Optuna's copy up to date last goes on being the one to do it."""
 
 
 def register(connection: Connection, info: WorkerInfo, beat_s: float) -> int:
@@ -66,3 +69,9 @@ def _doing(connection: Connection) -> dict[int, list[str]]:
         words = f"{lam}, {fold}{again}" if row.kind == "fit" else row.kind
         found.setdefault(row.worker_id, []).append(f"{row.name}: {words}")
     return found
+
+
+def mirrored_by_another(connection: Connection, study_id: int, worker_id: int | None) -> bool:
+    """True if another worker brought Optuna's copy up to date less than ``TURN_S`` ago."""
+    lately = and_(studies.c.mirrored_by != worker_id, studies.c.mirrored_at > now() - TURN_S)
+    return bool(connection.scalar(select(lately).where(studies.c.id == study_id)))

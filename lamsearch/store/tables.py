@@ -60,6 +60,8 @@ studies = Table(
     Column("looks", Text, nullable=False, default="[]", comment="JSON: each scoring on the test set"),
     Column("optuna_study_id", Integer),
     Column("optuna_baseline_id", Integer),
+    Column("mirrored_by", Integer, comment="worker of the latest pass over Optuna's copy"),
+    Column("mirrored_at", Double),
     Column(
         "trials_seen", Integer, nullable=False, default=0, comment="Optuna's trials below this number are accounted for"
     ),

@@ -300,3 +300,14 @@ def test_epoch_pruners_judge_epochs(store: Store, url: str) -> None:
     assert all(trial.user_attrs["reason"].startswith("median: after epoch") for trial in pruned)
     complete = [trial for trial in found if trial.state is TrialState.COMPLETE]
     assert all(len(trial.intermediate_values) == 10 and len(trial.user_attrs["fold_scores"]) == 2 for trial in complete)
+
+
+def test_workers_take_turns_and_leave_the_copy_to_the_one_that_has_optuna_loaded(url: str) -> None:
+    store = Store(url, service=service())
+    study = store.submit(config(), FACTS)
+    first, second = register(store), register(store)
+    assert store.mirror(study.id, first, in_turn=True)
+    assert not store.mirror(study.id, second, in_turn=True)
+    assert store.mirror(study.id, first, in_turn=True)
+    assert store.mirror(study.id, second)
+    assert not store.mirror(study.id, first, in_turn=True)
