@@ -15,7 +15,7 @@ from lamsearch.rules import EPOCH_PRUNERS
 from tests.simulation import real
 from tests.simulation.early import REPEATED, SURE, repeated, sure
 from tests.simulation.markdown import header
-from tests.simulation.synthetic import COLUMNS, COSTS, FIRST_SEED, costs, null_worlds, synthetic
+from tests.simulation.synthetic import COLUMNS, COSTS, FIRST_SEED, WIDTHS, costs, null_worlds, synthetic, widths
 from tests.simulation.worlds import FAMILIES
 
 EPOCHS = tuple(sorted(EPOCH_PRUNERS))
@@ -90,6 +90,14 @@ def main() -> None:
         *null_worlds(17, 10, 2 * given.worlds, shared=0.0),
         *null_worlds(17, 5, 5 * given.worlds, shared=0.2),
         *null_worlds(33, 5, 5 * given.worlds, shared=0.2),
+        "",
+        f"## Wider intervals against the choice of the best of many: {2 * given.worlds} worlds of each of three families",
+        "",
+        "The intervals in use have the quantile 0.975.",
+        "",
+        *header(WIDTHS),
+        *widths(17, 5, 2 * given.worlds, shared=0.0),
+        *widths(17, 5, 2 * given.worlds, shared=0.2),
         "",
         f'## Stopping when sure (`until = "sure"`): {given.worlds} worlds of each family',
         "",

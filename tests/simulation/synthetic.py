@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
+from lamsearch.pairs import PRIOR_FREEDOM
 from lamsearch.rules import EPOCH_PRUNERS
 from tests.simulation import epochs
 from tests.simulation.markdown import progress, rate, row
@@ -126,4 +128,25 @@ def costs(cases: Sequence[tuple[int, int, str]], worlds: int) -> list[str]:
                 )
         fits, *others = np.array(rows).T
         lines.append(row((n, k, pruner, f"{fits.mean():.0f}", *(rate(column) for column in others))))
+    return lines
+
+
+WIDTHS = ("λ's", "k", "correlation between folds", "pruner", "quantile of t", 'false "helps" (null)', '"helps" (bumps)')
+
+
+def widths(n: int, k: int, worlds: int, *, shared: float) -> list[str]:
+    """Markdown rows: the verdict with wider intervals, where no λ helps and where a bump does."""
+    grid, lines = places("grid", n, 0), []
+    found: dict[tuple[str, float], dict[bool, list[float]]] = {}
+    for seed in progress(range(4 * FIRST_SEED, 4 * FIRST_SEED + worlds), f"wider intervals, correlation {shared:.1f}"):
+        for family in ("null", "bump at cliff", "bump away"):
+            scores = draw(seed, family=family, n_slots=n, n_folds=k, shared=shared).scores(grid, -1)
+            for pruner in ("none", "paired"):
+                versus = race(grid, scores, rules_for(pruner, k)).versus
+                for quantile in (0.975, 0.9875, 0.995):
+                    high = versus.mean[0] + stdtrit(versus.shared[0] - 1 + PRIOR_FREEDOM, quantile) * versus.se[0]
+                    rows = found.setdefault((pruner, quantile), {True: [], False: []})
+                    rows[family == "null"].append(float(high < 0))
+    for (pruner, quantile), rows in sorted(found.items()):
+        lines.append(row((n, k, f"{shared:.1f}", pruner, quantile, rate(rows[True]), rate(rows[False]))))
     return lines
