@@ -91,7 +91,8 @@ def main() -> None:
         *null_worlds(17, 5, 5 * given.worlds, shared=0.2),
         *null_worlds(33, 5, 5 * given.worlds, shared=0.2),
         "",
-        f"## Wider intervals against the choice of the best of many: {2 * given.worlds} worlds of each of three families",
+        f"## Wider intervals against the choice of the best of many: {2 * given.worlds} worlds "
+        "of each of three families",
         "",
         "The intervals in use have the quantile 0.975.",
         "",
