@@ -63,7 +63,7 @@ class Net(torch.nn.Module):
             os._exit(3)  # only the strongest regularisation comes here
         return self.dense(images.flatten(1))
 """
-SUBMIT = (
+RUN = (
     "--allow-code --name s --trials 3 --folds 2 --epochs 6 --set data.n=200 --set model.kind=deadly:Net "
     "--set training.lr=0.05 --set search.high=30 --set search.pruner=none"
 )
@@ -74,7 +74,7 @@ def test_a_fit_that_always_kills_its_process_fails_alone(programs: Programs, sql
     model = tmp_path / "deadly.py"
     model.write_text(DEADLY.replace("DIES", "True"))
     environ = {"LAMSEARCH_STORAGE": sqlite_url}
-    assert programs.run(f"submit {SUBMIT}", tmp_path, **environ).code == 0
+    assert programs.run(f"submit {RUN}", tmp_path, **environ).code == 0
     flags, codes = "--allow-code --set service.max_attempts=2", list[int]()
     while 0 not in codes and len(codes) < 8:
         codes.append(programs.worker(sqlite_url, tmp_path, flags=flags).wait())
@@ -90,7 +90,7 @@ def test_a_fit_that_always_kills_its_process_fails_alone(programs: Programs, sql
     assert "2 attempts at fold" in failed["reason"]
     assert "gave no sign of life" in failed["reason"]
     model.write_text(DEADLY.replace("DIES", "False"))
-    assert programs.run(f"submit {SUBMIT} --retry-failed", tmp_path, **environ).code == 0
+    assert programs.run(f"submit {RUN} --retry-failed", tmp_path, **environ).code == 0
     assert programs.worker(sqlite_url, tmp_path, flags=flags).wait() == 0
     again = finished(store)
     assert again.answer["budget"]["failed"] == 0
@@ -126,3 +126,18 @@ def test_the_race_parks_what_collapsed(programs: Programs, sqlite_url: str, tmp_
     end = finished(store)
     assert (end.trials[2]["state"], end.trials[2]["folds"]) == ("pruned", 1)
     assert end.answer["slot"] != 2
+
+
+@pytest.mark.soak
+def test_run_survives_a_fit_that_kills_its_children(programs: Programs, sqlite_url: str, tmp_path: Path) -> None:
+    """Row 17: `run` replaces each child that dies, and answers."""
+    (tmp_path / "deadly.py").write_text(DEADLY.replace("DIES", "True"))
+    environ = {"LAMSEARCH_STORAGE": sqlite_url}
+    done = programs.start(f"run {RUN} --workers 2 --json", tmp_path, **environ)
+    assert done.wait(150) == 0
+    assert "died (exit code 3); another takes its place" in done.said
+    end = finished(Store(sqlite_url))
+    assert end.answer["budget"]["failed"] == 1
+    (failed,) = [trial for trial in end.trials.values() if trial["state"] == "failed"]
+    assert "3 attempts at fold" in failed["reason"]
+    assert "its worker died (3)" in failed["reason"]
