@@ -91,6 +91,10 @@ class Outcome:
         """Fold fits recorded."""
         return len(self.end.cells)
 
+    def __str__(self) -> str:
+        n = self.faults.total()
+        return f"{n} faults, {self.executed} fold fits executed, {self.unique} recorded, {self.seconds:.0f} s"
+
 
 class Process(Protocol):
     """A started ``lamsearch`` process: a ``programs.Program``, or a ``Command``."""

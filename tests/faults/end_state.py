@@ -15,6 +15,7 @@ from sqlalchemy import select
 from lamsearch import dossier
 from lamsearch.records import BASELINE, FitKey, FoldResult
 from lamsearch.store import Store, StudyRow, tables
+from lamsearch.store.optuna_study import sign
 
 BY_CHANCE = {"budget": ("seconds", "fit_seconds", "fold_fits_executed"), "test": ("seconds",)}
 """Parts of an answer that tell how long it took, not what was found."""
@@ -32,6 +33,16 @@ class EndState:
     cells: Mapping[FitKey, FoldResult]
     trials: Mapping[int, Mapping[str, Any]]
     answer: Mapping[str, Any]
+
+    def unlike(self, other: EndState) -> list[str]:
+        """What differs, in words: empty if all is the same, bit for bit."""
+        found = []
+        for part in ("cells", "trials", "answer"):
+            ours, theirs = getattr(self, part), getattr(other, part)
+            for key in {**theirs, **ours}:
+                if ours.get(key) != theirs.get(key):
+                    found.append(f"{part}, {key}: {ours.get(key)} instead of {theirs.get(key)}")
+        return found
 
 
 def end_state(store: Store, study: StudyRow) -> EndState:
@@ -79,7 +90,7 @@ def _same(study: StudyRow, end: EndState, shown: Mapping[int, FrozenTrial], slot
     for slot in slots:
         ours, theirs = end.trials[slot], shown[slot]
         assert theirs.state is STATES[ours["state"]], f"slot {slot}: {ours['state']}, in Optuna {theirs.state.name}"
-        scores = ours["fold_scores"]
+        scores = [sign(study.config) * score for score in ours["fold_scores"]]
         assert theirs.user_attrs["fold_scores"] == scores
         assert theirs.intermediate_values == {n: math.fsum(scores[:n]) / n for n in range(1, len(scores) + 1)}
         assert theirs.value == math.fsum(scores) / len(scores)
