@@ -110,6 +110,7 @@ class Budget:
     """What was spent. ``fold_fits`` are unique results; ``fold_fits_executed`` counts repeats after faults too, and the
     ``fold_fits_stopped`` of trials that an epoch pruner ended, which left no result.
 
+    complete + pruned + failed = trials; ``pruned`` includes the ``not_started``, which were never trained.
     ``epochs``: of one network each, over all fold fits, with the ``stopped_epochs`` of those that left no result.
     ``fold_fits_full``, ``epochs_full``: one set of folds of every λ and of λ = 0.
     """
@@ -127,6 +128,7 @@ class Budget:
     epochs_full: int = 0
     stopped_epochs: int = 0
     fold_fits_stopped: int = 0
+    not_started: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

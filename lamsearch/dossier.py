@@ -88,6 +88,7 @@ def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, c
     complete = {row.slot for row in search if all(FitKey(row.slot, 0, fold) in table.scores for fold in range(n_folds))}
     failed = {row.slot for row in search if row.failed is not None} - complete
     stopped = [row for row in search if row.stopped is not None]
+    begun = {key.slot for key in table.scores} | {row.slot for row in stopped} | failed
     stopped_epochs = n_folds * sum(row.stopped_epochs for row in stopped)
     spans = [(result.started_at, result.seconds) for result in results]
     spans += [(row.stopped_started, row.stopped_seconds) for row in stopped]
@@ -105,6 +106,7 @@ def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, c
         epochs=sum(len(result.epochs) for result in results) + stopped_epochs,
         epochs_full=(len(search) + 1) * n_folds * config.training.epochs,
         stopped_epochs=stopped_epochs,
+        not_started=sum(row.slot not in begun for row in search),
     )
 
 

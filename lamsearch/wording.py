@@ -122,8 +122,10 @@ def cost(answer: Answer) -> str:
     """Fold fits spent against the full cost, and what became of the λ's."""
     spent = answer.budget
     share = percent(spent.fold_fits / spent.fold_fits_full, 0) if spent.fold_fits_full else "–"
-    left = min(unfinished(answer), spent.pruned)
-    rest = f", {spent.pruned - left} dropped early" + (f", {left} not finished" if left else "")
+    begun = sum(point.status == "running" and point.slot != BASELINE for point in answer.curve)
+    rest = f", {max(0, spent.pruned - begun - spent.not_started)} dropped early"
+    rest += f", {begun} not finished" if begun else ""
+    rest += f", {spent.not_started} not started" if spent.not_started else ""
     rest += f", {spent.failed} failed" if spent.failed else ""
     return (
         f"{spent.fold_fits:,} of {count(spent.fold_fits_full, 'fold fit')} ({share}) in {duration(spent.seconds)}; "

@@ -1,0 +1,29 @@
+"""The evidence behind an answer: what was spent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lamsearch import wording
+from lamsearch.config import parse_study
+from lamsearch.dossier import budget
+from lamsearch.records import BASELINE, ScoreTable
+from tests.score_worlds import answer, lams, slots_at, world
+
+
+def test_lambdas_that_were_never_started_are_told_from_those_dropped() -> None:
+    slots, scores = slots_at([*lams(8), None]), world(9)
+    slots = tuple(
+        replace(row, **{2: {"stopped": "median: after epoch 3"}, 7: {"failed": "crashed"}}.get(row.slot, {}))
+        for row in slots
+    )
+    wanted = {BASELINE: 5, 0: 5, 1: 5, 3: 2, 4: 1}
+    have = {key: score for key, score in scores.items() if key.fold < wanted.get(key.slot, 0)}
+    config = parse_study({"search": {"trials": 9}}, where="test")
+    spent = budget(ScoreTable(slots=slots, scores=have), [], executed=18, config=config)
+    assert (spent.complete, spent.pruned, spent.failed, spent.not_started) == (2, 6, 1, 3)
+    assert spent.trials == 9 == spent.complete + spent.pruned + spent.failed
+    found = answer(slots, have, budget=spent)
+    assert "of 9 λ's 2 measured on all folds, 1 dropped early, 2 not finished, 3 not started, 1 failed" in wording.cost(
+        found
+    )
