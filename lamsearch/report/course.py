@@ -36,7 +36,8 @@ def learning(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = T
     for label, ink in INKS.items():
         scene.add(Line(points=[(x, 12), (x + 18, 12)], ink=ink, width=2), Text(x=x + 23, y=16, text=label))
         x += 90
-    values = [value for pair in lines.values() for line in pair.values() for _, value in line]
+    alive = [slot for slot, _ in chosen if not averages[slot].collapsed] or list(lines)
+    values = [value for slot in alive for line in lines[slot].values() for _, value in line]
     width = (scene.width - 56 - 14 - 18 * (columns - 1)) / columns
     for index, (slot, name) in enumerate(chosen):
         row, column = divmod(index, columns)
@@ -99,14 +100,17 @@ def budget(answer: Answer, *, wide: bool = True) -> Scene:
     value = ValueAxis(panel=panel, low=0, high=most)
     n_lams = sum(point.lam > 0 for point in answer.curve)
     half = max(1.2, min(9.0, 0.4 * (panel.right - axis.start) / max(1, n_lams)))
+    whole: list[Area] = []
+    spent: list[Area] = []
     for point in answer.curve:
         x, ink = axis(point.lam), INK_OF[state(point)]
         full, done = value(answer.n_folds), value(point.n_cells + _part(answer, point))
         said = f"λ = {numerals.lam(point.lam)}: {wording.fate(answer, point)}"
-        scene.add(
-            Area(points=box(x - half, full, 2 * half, panel.bottom - full), ink="rule", opacity=0.6, tip=said),
-            Area(points=box(x - half, done, 2 * half, panel.bottom - done), ink=ink, tip=said),
-        )
+        lost = state(point) == "failed"
+        pale: Ink = "c2" if lost else "rule"
+        whole.append(Area(points=box(x - half, full, 2 * half, panel.bottom - full), ink=pale, opacity=0.6, tip=said))
+        spent.append(Area(points=box(x - half, done, 2 * half, panel.bottom - done), ink=ink, tip=said))
+    scene.add(*whole, *spent)
     for fold in range(1, most):
         scene.add(Line(points=[(panel.left, value(fold)), (panel.right, value(fold))], ink="paper", width=1))
     for fold in range(0, most + 1, max(1, most // 5)):

@@ -11,6 +11,7 @@ from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el
 from lamsearch.report.sections import figure
 
+COLLAPSED = "λ's at which networks collapsed lie on the rim."
 SHRINKS = {
     "l2": "L2 pulls each weight towards zero in proportion to its size: weights shrink. L1 would pull all alike, and "
     "empty most of them.",
@@ -33,9 +34,7 @@ def effects(dossier: Dossier, averages: Mapping[int, Averages]) -> Markup:
         el("h3", "Does the penalty make gradients vanish?"),
         figure(evidence.gradients, answer, averages, caption=_gradients(answer, averages)),
         el("h3", "Learning curves"),
-        figure(
-            course.learning, answer, averages, caption="Mean over the folds measured; the same scale in every panel."
-        ),
+        figure(course.learning, answer, averages, caption=_learning(averages)),
         el("details", el("summary", "The numbers behind these figures"), tables.evidence(answer, averages)),
         id="effects",
     )
@@ -44,12 +43,17 @@ def effects(dossier: Dossier, averages: Mapping[int, Averages]) -> Markup:
 def _overfitting(answer: Answer, averages: Mapping[int, Averages], settings: Mapping[str, object]) -> str:
     said = f"{evidence.gaps(answer, averages)} The more, the stronger the overfitting. Small marks were dropped early."
     if any(row.collapsed for row in averages.values()):
-        said += " λ's at which networks collapsed lie on the lower rim."
+        said += f" {COLLAPSED}"
     noise = settings.get("data.label_noise")
     if isinstance(noise, int | float) and noise > 0:
         share = numerals.percent(noise, 0)
         said += f" {share} of the training labels are wrong on purpose, so the training line may lie below the other."
     return said
+
+
+def _learning(averages: Mapping[int, Averages]) -> str:
+    said = "Mean over the folds measured; the same scale in every panel."
+    return f"{said} {COLLAPSED}" if any(row.collapsed for row in averages.values()) else said
 
 
 def _weights(answer: Answer, averages: Mapping[int, Averages], settings: Mapping[str, object]) -> str:

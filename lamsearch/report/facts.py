@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from lamsearch import numerals, wording
 from lamsearch.answer import Answer
@@ -11,6 +11,8 @@ from lamsearch.report.markup import Markup, el, unbroken
 
 Row = tuple[str, str, str]
 """Label, text, aside. Rows without a text are left out."""
+LISTED = 40
+"""λ's that are listed one by one."""
 CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani, conservative"}
 
 
@@ -37,7 +39,7 @@ def _lams(answer: Answer) -> Iterable[Row]:
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
     partial = set(answer.indistinguishable_partial)
-    whole = ", ".join(numerals.lam(lam) for lam in answer.indistinguishable if lam not in partial)
+    whole = _listed([lam for lam in answer.indistinguishable if lam not in partial])
     yield "Cannot be told from the best", whole, _partial(answer)
     yield "Ends of the searched range", _edges(answer), ""
     if answer.other_metric_lam is not None:
@@ -92,8 +94,14 @@ def _edges(answer: Answer) -> str:
 
 
 def _partial(answer: Answer) -> str:
-    partial = ", ".join(map(numerals.lam, answer.indistinguishable_partial))
+    partial = _listed(answer.indistinguishable_partial)
     return f"dropped too early to be ruled out: {partial}" if partial else ""
+
+
+def _listed(lams: Sequence[float]) -> str:
+    if len(lams) <= LISTED:
+        return ", ".join(map(numerals.lam, lams))
+    return f"{numerals.count(len(lams), 'λ')} from {numerals.lam(min(lams))} to {numerals.lam(max(lams))}, in the table"
 
 
 def _test(answer: Answer) -> str:

@@ -42,7 +42,10 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
     if len(smooth) > 1:
         scene.add(Line(points=smooth, ink="c1", width=1.5, opacity=0.45))
     room = (panel.right - axis.start) / max(1, len(shown))
-    for point in sorted(shown, key=lambda p: (p.status == "complete", p.in_range)):
+    ordered = sorted(shown, key=lambda p: (p.slot == answer.slot, p.status == "complete", p.in_range))
+    for point in ordered:
+        _error_bar(scene, answer, point, axis, value, room=room)
+    for point in ordered:
         _point(scene, answer, point, axis, value, room=room)
     if wide:
         _legend(scene)
@@ -165,23 +168,37 @@ def _length(label: str) -> float:
     return 8.0 * len(label) + 6
 
 
+def _ink(answer: Answer, point: CurvePoint) -> Ink:
+    return "c1" if point.in_range or point.slot == answer.slot else "muted"
+
+
+def _error_bar(
+    scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value: ValueAxis, *, room: float
+) -> None:
+    """``room``: pixels between λ's; where they crowd, bars are fainter, and those of dropped λ's are left out."""
+    low, high = _bar(point)
+    complete = point.status == "complete"
+    if point.mean is None or point.mean < value.low or high <= low or not (complete or room > 20):
+        return
+    opacity = (0.8 if room > 4 else 0.25) if complete else 0.25
+    x = axis(point.lam)
+    line = [(x, value(low)), (x, value(high))]
+    scene.add(Line(points=line, ink=_ink(answer, point), width=1.25, opacity=opacity))
+
+
 def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value: ValueAxis, *, room: float) -> None:
     assert point.mean is not None
     x, y = axis(point.lam), value(point.mean)
     said = tip(answer, point)
     chosen = point.slot == answer.slot
-    ink: Ink = "c1" if point.in_range or chosen else "muted"
     if point.mean < value.low:
         scene.add(Area(points=[(x - 5, y - 9), (x + 5, y - 9), (x, y)], ink="faint", tip=said))
         return
-    low, high = _bar(point)
-    complete = point.status == "complete"
-    if high > low and (complete or room > 20):
-        scene.add(
-            Line(points=[(x, value(low)), (x, value(high))], ink=ink, width=1.25, opacity=0.8 if complete else 0.25)
-        )
-    if complete:
-        scene.add(Dot(x=x, y=y, radius=6 if chosen else 3.75, ink=ink, tip=said))
+    if point.status == "complete":
+        if chosen:  # seen among many
+            scene.add(Dot(x=x, y=y, radius=7.5, ink="paper"))
+        small = 3.75 if room > 4 else 2.5
+        scene.add(Dot(x=x, y=y, radius=6 if chosen else small, ink=_ink(answer, point), tip=said))
         return
     ring: Ink = "c1" if point.in_range else "faint"
     scene.add(Dot(x=x, y=y, radius=5.5 if room > 11 else 3, ink=ring, hollow=True, opacity=0.8, tip=said))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from io import BytesIO
+from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import Collection, LineCollection, PatchCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Polygon
+from matplotlib.patches import Circle
 
-from lamsearch.report.scene import LIGHT, Area, Dot, Line, Mark, Scene, Text
+from lamsearch.report.scene import LIGHT, MARGIN, Area, Dot, Line, Mark, Scene, Text
 
 DPI = 100
 SHARPNESS = 2
@@ -21,37 +23,54 @@ ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 
 
 def png(scene: Scene) -> bytes:
-    """The scene as a PNG of twice its size, on white."""
-    figure = Figure(figsize=(scene.width / DPI, scene.height / DPI), dpi=DPI, facecolor=LIGHT["paper"])
+    """The scene as a PNG of twice its size, with a margin, on white."""
+    width, height = scene.width + 2 * MARGIN, scene.height + 2 * MARGIN
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=LIGHT["paper"])
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, scene.width), ylim=(scene.height, 0))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-MARGIN, scene.width + MARGIN), ylim=(scene.height + MARGIN, -MARGIN))
     axes.set_axis_off()
-    for order, mark in enumerate(scene.marks):
-        _draw(axes, mark, order)
+    for order, (_, marks) in enumerate(groupby(scene.marks, _style)):
+        _draw(axes, list(marks), order)
     target = BytesIO()
     figure.savefig(target, format="png", dpi=DPI * SHARPNESS, metadata={"Title": scene.title, "Software": "lamsearch"})
     return target.getvalue()
 
 
-def _draw(axes: Axes, mark: Mark, order: int) -> None:
-    colour = LIGHT[mark.ink]
+def _style(mark: Mark) -> Hashable:
+    """Neighbours of one style are drawn at once: an artist for every mark would take milliseconds each."""
     if isinstance(mark, Line):
-        x, y = zip(*mark.points, strict=True)
-        line = Line2D(x, y, color=colour, linewidth=mark.width * POINTS, alpha=mark.opacity, zorder=order)
-        if mark.dash:  # matplotlib counts dashes in line widths, SVG in pixels
-            line.set_linestyle((0, (mark.dash[0] / mark.width, mark.dash[1] / mark.width)))
-        axes.add_line(line)
-    elif isinstance(mark, Dot):
-        face = LIGHT["paper"] if mark.hollow else colour
-        circle = Circle((mark.x, mark.y), mark.radius, facecolor=face, edgecolor=colour, linewidth=1.5 * POINTS)
-        circle.set(alpha=mark.opacity, zorder=order)
-        axes.add_patch(circle)
-    elif isinstance(mark, Area):
-        patch = Polygon(list(mark.points), closed=True, facecolor=colour, linewidth=0, alpha=mark.opacity)
-        patch.set_zorder(order)
-        axes.add_patch(patch)
+        return ("line", mark.ink, mark.width, mark.dash, mark.opacity)
+    if isinstance(mark, Dot):
+        return ("dot", mark.ink, mark.hollow, mark.opacity)
+    return ("area", mark.ink, mark.opacity) if isinstance(mark, Area) else "text"
+
+
+def _draw(axes: Axes, marks: Sequence[Mark], order: int) -> None:
+    """Marks of one style."""
+    first = marks[0]
+    colour = LIGHT[first.ink]
+    if isinstance(first, Text):
+        for mark in marks:
+            assert isinstance(mark, Text)
+            _write(axes, mark, order)
+        return
+    found: Collection
+    if isinstance(first, Line):
+        lines = [mark.points for mark in marks if isinstance(mark, Line)]
+        # matplotlib counts dashes in line widths, SVG in pixels
+        dash = (0, tuple(length / first.width for length in first.dash)) if first.dash else "solid"
+        width = first.width * POINTS
+        found = LineCollection(lines, colors=colour, linewidths=width, linestyles=[dash])
+    elif isinstance(first, Dot):
+        circles = [Circle((mark.x, mark.y), mark.radius) for mark in marks if isinstance(mark, Dot)]
+        face = LIGHT["paper"] if first.hollow else colour
+        width = 1.5 * POINTS
+        found = PatchCollection(circles, facecolors=face, edgecolors=colour, linewidths=width)
     else:
-        _write(axes, mark, order)
+        polygons = [list(mark.points) for mark in marks if isinstance(mark, Area)]
+        found = PolyCollection(polygons, facecolors=colour, linewidths=0)
+    found.set(alpha=first.opacity, zorder=order)
+    axes.add_collection(found)
 
 
 def _write(axes: Axes, mark: Text, order: int) -> None:

@@ -14,6 +14,8 @@ from typing import Literal
 Ink = Literal["ink", "muted", "faint", "rule", "paper", "band", "c1", "c2", "c3", "c4"]
 Anchor = Literal["start", "middle", "end"]
 
+MARGIN = 16
+"""Pixels around a figure that stands alone."""
 LIGHT: dict[str, str] = {
     "ink": "#1c2024",
     "muted": "#5d656e",
@@ -116,11 +118,13 @@ def standalone_svg(scene: Scene) -> str:
     style = "".join(f".s-{ink}{{stroke:{colour}}}.f-{ink}{{fill:{colour}}}" for ink, colour in LIGHT.items())
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{scene.width:g}" height="{scene.height:g}" '
-        f'viewBox="0 0 {scene.width:g} {scene.height:g}" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{scene.width + 2 * MARGIN:g}" '
+        f'height="{scene.height + 2 * MARGIN:g}" '
+        f'viewBox="{-MARGIN} {-MARGIN} {scene.width + 2 * MARGIN:g} {scene.height + 2 * MARGIN:g}" role="img">'
         f"<title>{escape(scene.title)}</title><desc>{escape(scene.description)}</desc>"
         f"<style>text{{font-family:system-ui,'Segoe UI',Helvetica,Arial,sans-serif}}{style}</style>"
-        f'<rect class="f-paper" width="100%" height="100%"/>{"".join(map(_tag, scene.marks))}</svg>\n'
+        f'<rect class="f-paper" x="{-MARGIN}" y="{-MARGIN}" width="100%" height="100%"/>'
+        f"{''.join(map(_tag, scene.marks))}</svg>\n"
     )
 
 
