@@ -90,6 +90,19 @@ def test_a_failed_baseline_leaves_an_answer_without_a_gain() -> None:
     json.dumps(to_json(found), allow_nan=False)
 
 
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 2, 0, 3, 1), (3, 4, 1, 0, 2)])
+def test_a_parked_lambda_is_never_chosen_nor_lam_1se(name: str, order: tuple[int, ...]) -> None:
+    table = real(name)
+    scores = {key._replace(fold=order.index(key.fold)): score for key, score in table.scores.items()}
+    have, now = play(table.slots, scores, rules())
+    found = answer(table.slots, have, now, meta=table.meta)
+    assert found.slot not in now.parked
+    parked = {point.lam for point in found.curve if point.slot in now.parked}
+    assert not parked & {found.lam, found.lam_1se, found.lam_1se_classical, found.range_low, found.range_high}
+    assert {point.slot for point in found.curve if point.status == "pruned"} == now.parked.keys()
+
+
 def test_lambdas_stopped_between_epochs_are_said_to_be_unjudged() -> None:
     slots, scores = slots_at(lams(6)), world(6)
     stopped = tuple(replace(row, stopped="median: after epoch 3") if row.slot in (2, 4) else row for row in slots)
