@@ -69,7 +69,7 @@ class TrainingConfig(_Table):
 class SearchConfig(_Table):
     """``[search]``: which λ's, how they are compared, and how much may be spent."""
 
-    trials: int = Field(default=33, ge=1)
+    trials: int = Field(default=33, ge=1, le=100_000)
     folds: int = Field(default=5, ge=2)
     low: float | None = Field(default=None, gt=0, description="lowest λ/m")
     high: float | None = Field(default=None, gt=0, description="highest λ/m")
@@ -77,7 +77,7 @@ class SearchConfig(_Table):
     pruner: Pruner = "paired"
     metric: Literal["accuracy", "log_loss"] = "accuracy"
     seed: int = Field(default=0, ge=0)
-    replicates: int = Field(default=1, ge=0, description="sets of folds for the finalists; 0 = automatic")
+    replicates: int = Field(default=1, ge=0, le=100, description="sets of folds for the finalists; 0 = automatic")
     until: Literal["spent", "sure"] = "spent"
     tolerance: float | None = Field(default=None, gt=0, description="what `sure` allows, in units of the metric")
     extend: tuple[float, ...] = Field(default=(), description="λ/m values added beyond the range")

@@ -26,6 +26,7 @@ from lamsearch.rules import Rules
         ({"serach": {}}, r"x\.toml: unknown key 'serach'; did you mean 'search'\?"),
         ({"search": {"trails": 3}}, r"unknown key 'search\.trails'; did you mean 'trials'\?"),
         ({"search": {"folds": 1}}, r"search\.folds = 1: .* greater than or equal to 2"),
+        ({"search": {"trials": 10**8}}, r"search\.trials = 100000000: .* less than or equal to 100000"),
         ({"search": {"low": 1.0, "high": 0.1}}, r"search\.low must be below search\.high, got \[1, 0\.1\]"),
         ({"search": {"low": 0.0}}, r"search\.low = 0\.0: .* greater than 0"),
         ({"search": {"low": -1e-3}}, r"search\.low = -0\.001"),
