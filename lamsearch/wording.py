@@ -65,7 +65,11 @@ def how_sure(answer: Answer) -> str:
     if measured <= 1:
         text = f"λ = {lam(answer.lam)} alone was measured on all folds."
     elif high > low:
-        precise = f"known to within a factor of {high / low:.2g}" if high <= 1000 * low else "hardly pinned down"
+        precise = (
+            f"known to within a factor of {float(f'{high / low:.2g}'):g}"
+            if high <= 1000 * low
+            else "hardly pinned down"
+        )
         text = f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
         text += f"({CONFIDENCE} confidence){'' if others else f': λ is {precise}'}."
     else:
@@ -127,6 +131,8 @@ def cost(answer: Answer) -> str:
     rest += f", {begun} not finished" if begun else ""
     rest += f", {spent.not_started} not started" if spent.not_started else ""
     rest += f", {spent.failed} failed" if spent.failed else ""
+    if spent.stopped_epochs:
+        rest += f"; {percent(spent.epochs / spent.epochs_full, 0)} of the epochs, with those of λ's dropped on the way"
     return (
         f"{spent.fold_fits:,} of {count(spent.fold_fits_full, 'fold fit')} ({share}) in {duration(spent.seconds)}; "
         f"of {count(spent.trials, 'λ')} {spent.complete} measured on all folds{rest}"

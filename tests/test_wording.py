@@ -135,3 +135,21 @@ def test_the_terminal_block_holds_the_whole_answer() -> None:
 
 def test_no_line_of_the_terminal_block_has_control_characters() -> None:
     assert all(character.isprintable() or character == "\n" for character in wording.terminal(NOT_SHOWN))
+
+
+def test_the_cost_counts_epochs_that_left_no_score() -> None:
+    answer = dossier(n_lams=17).answer
+    plain = wording.cost(answer)
+    spent = replace(answer.budget, epochs=300, epochs_full=900, stopped_epochs=40)
+    assert "epochs" not in plain
+    assert (
+        wording.cost(replace(answer, budget=spent))
+        == f"{plain}; 33 % of the epochs, with those of λ's dropped on the way"
+    )
+
+
+@pytest.mark.parametrize(("high", "factor"), [(170.0, "170"), (2.0, "2"), (3.14, "3.1")])
+def test_factors_are_plain_numbers(high: float, factor: str) -> None:
+    answer = dossier(n_lams=17).answer
+    ends = {"lam": 1.0, "indistinguishable": (1.0, high), "indistinguishable_partial": (), "range_low": 1.0}
+    assert f"within a factor of {factor}." in wording.how_sure(replace(answer, range_high=high, **ends))
