@@ -129,15 +129,18 @@ def propose_values(connection: Connection, study: Row[Any], cohort: int, values:
 
 
 def retry_failed(connection: Connection, study_id: int) -> int:
-    """Give failed slots their attempts back and reopen the study; how many there were."""
+    """Give failed slots their attempts back and reopen the study; how many there were.
+
+    All their leases go, also those of other folds: one may be held by a worker that died, and would be held against the
+    slot when it runs out. One that lives and still trains such a fold finds itself superseded.
+    """
     study = lock(connection, study_id)
     failed = list(
         connection.scalars(select(slots.c.slot).where(slots.c.study_id == study_id, slots.c.failed.is_not(None)))
     )
     if failed:
-        connection.execute(
-            delete(leases).where(leases.c.study_id == study_id, leases.c.slot.in_(failed), leases.c.worker_id.is_(None))
-        )
+        mine = (leases.c.study_id == study_id, leases.c.kind == "fit", leases.c.slot.in_(failed))
+        connection.execute(delete(leases).where(*mine))
         touch_slots(connection, study, failed, failed=None)
         connection.execute(update(studies).where(studies.c.id == study_id).values(generation=studies.c.generation + 1))
         set_state(connection, study_id, "open", "")

@@ -161,6 +161,22 @@ def test_attempts_are_used_up_then_the_slot_fails_with_the_reason(url: str) -> N
     assert len(store.results(study.id)) == 15
 
 
+def test_retrying_forgives_a_dead_workers_other_fold_too(url: str) -> None:
+    """A worker that died over another fold of a failed λ, and whose lease runs out only after the retry."""
+    store = Store(url, service=hasty(max_attempts=1))
+    study = store.submit(config(trials=1), FACTS)
+    dead, living = register(store), register(store)
+    held = claimed(store, study, dead)
+    while (claim := claimed(store, study, living)).keys[0].slot != held.keys[0].slot:
+        assert store.record(claim, result(claim))
+    store.crashed([claim], "boom")
+    assert store.retry_failed(study.id) == 1
+    time.sleep(0.5)
+    assert work(store, study, living) == Done(state="open")
+    assert [row.failed for row in store.table(study.id).slots] == [None, None]
+    assert not store.record(held, result(held))
+
+
 def test_many_crashes_in_a_row_end_the_study(url: str) -> None:
     store = Store(url, service=service(max_crashes=3))
     study = store.submit(config(), FACTS)
