@@ -90,6 +90,8 @@ def main() -> None:
         *null_worlds(17, 10, 2 * given.worlds, shared=0.0),
         *null_worlds(17, 5, 5 * given.worlds, shared=0.2),
         *null_worlds(33, 5, 5 * given.worlds, shared=0.2),
+        *null_worlds(17, 5, 5 * given.worlds, shared=0.0, automatic=True),
+        *null_worlds(17, 5, 5 * given.worlds, shared=0.2, automatic=True),
         "",
         f"## Wider intervals against the choice of the best of many: {2 * given.worlds} worlds "
         "of each of three families",

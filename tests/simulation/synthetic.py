@@ -84,23 +84,29 @@ def line(head: Iterable[str], rows: Sequence[tuple[float, ...]]) -> str:
     return "| " + " | ".join([*head, *cells]) + " |"
 
 
-def null_worlds(n: int, k: int, worlds: int, *, shared: float) -> list[str]:
-    """Markdown rows: how often a useless λ is said to help, and a plateau λ to be worse, with their errors."""
+def null_worlds(n: int, k: int, worlds: int, *, shared: float, automatic: bool = False) -> list[str]:
+    """Markdown rows: how often a useless λ is said to help, and a plateau λ to be worse, with their errors.
+
+    ``automatic``: with replicates as the race's finalists need them, on worlds of their own.
+    """
     grid = places("grid", n, 0)
     plateau = 1 + int(np.argmin(np.abs(grid[1:] + 5.0)))
-    found: dict[str, list[tuple[bool, bool]]] = {"none": [], "paired": []}
+    names = ("paired, automatic replicates",) if automatic else ("none", "paired")
+    found: dict[str, list[tuple[bool, bool]]] = {name: [] for name in names}
     for seed in progress(range(worlds), f"null, {n} λ's, k = {k}"):
-        world = draw(2 * FIRST_SEED + seed, family="null", n_slots=n, n_folds=k, shared=shared)
+        replicates = 21 if automatic else 1
+        world = draw(2 * FIRST_SEED + seed, family="null", n_slots=n, n_folds=k, replicates=replicates, shared=shared)
         scores = world.scores(grid, -1)
-        for pruner, seen in found.items():
-            run = race(grid, scores, rules_for(pruner, k))
+        for name, seen in found.items():
+            rules = rules_for("paired", k, n_replicates=0) if automatic else rules_for(name, k)
+            run = race(grid, scores, rules)
             seen.append((run.helps, bool(run.versus.inside[plateau])))
     lines = []
-    for pruner, seen in found.items():
+    for name, seen in found.items():
         rates = np.array(seen, dtype=float).mean(axis=0)
         errors = np.sqrt(rates * (1 - rates) / worlds)
         cells = [f"{rate:.3f} ± {error:.3f}" for rate, error in zip(rates, errors, strict=True)]
-        lines.append("| " + " | ".join([f"{n}", f"{k}", f"{shared:.1f}", pruner, *cells]) + " |")
+        lines.append("| " + " | ".join([f"{n}", f"{k}", f"{shared:.1f}", name, *cells]) + " |")
     return lines
 
 
