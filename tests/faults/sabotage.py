@@ -97,15 +97,19 @@ def dies_at_commit(number: int, when: str) -> None:
     _at_commit(due, when)
 
 
-def sleeps_at_commit(number: int) -> None:
-    """SIGSTOP before the commit with this number (from 1), while the transaction holds its locks."""
-    done = [0]
+def sleeps_with_the_lock() -> None:
+    """SIGSTOP before the first claim is committed, while its transaction holds the study's lock."""
+    from lamsearch.store import claims
 
-    def due() -> bool:
-        done[0] += 1
-        return done[0] == number
+    claim, claimed = claims.claim, [False]
 
-    _at_commit(due, "before", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    def claiming(*arguments: Any, **options: Any) -> Any:
+        found = claim(*arguments, **options)
+        claimed[0] = isinstance(found, claims.Claim)
+        return found
+
+    claims.claim = claiming
+    _at_commit(lambda: claimed[0], "before", lambda: os.kill(os.getpid(), signal.SIGSTOP))
 
 
 def _at_commit(due: Callable[[], bool], when: str, happen: Callable[[], None] = die) -> None:

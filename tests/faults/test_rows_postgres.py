@@ -36,11 +36,11 @@ def reopened(url: str) -> Store:
     return Store(url)
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", [pytest.param("fast", marks=pytest.mark.soak), "immediate"])
 def test_a_restart_under_four_workers_costs_nothing(
     programs: Programs, own_server: Server, tmp_path: Path, undisturbed: EndState, mode: Mode
 ) -> None:
-    """Row 6: nobody leaves, nobody complains, nothing is counted against a fit, and the table is the same."""
+    """Row 6: nobody leaves, nobody complains, nothing is counted against a fit; the table is the same."""
     url = own_server.create_database()
     store = submitted(url, **STUDY)
     workers = [programs.worker(url, tmp_path, flags=PATIENT) for _ in range(4)]
@@ -123,14 +123,14 @@ def test_a_lock_holder_that_vanishes_is_cut_off_within_a_minute(
     """Row 15: a worker stopped in the middle of a transaction; the others get on, and so does it."""
     url = own_server.create_database()
     store = submitted(url, search={"trials": 2, "folds": 2})
-    stuck = programs.worker(url, tmp_path, ("sleeps_at_commit", 4))
+    stuck = programs.worker(url, tmp_path, ("sleeps_with_the_lock",))
     wait_until(lambda: psutil.Process(stuck.pid).status() == psutil.STATUS_STOPPED)
     other = programs.start(
         "worker --exit-when-done --set service.beat_s=1 --set service.poll_s=0.1", tmp_path, LAMSEARCH_STORAGE=url
     )
     began = time.monotonic()
     wait_until(lambda: results(store) > 0, within_s=100)
-    assert time.monotonic() - began < 75
+    assert 20 < time.monotonic() - began < 75, "it was cut off, and not much later than promised"
     assert other.wait(240) == 0
     stuck.send(signal.SIGCONT)
     assert stuck.wait() == 0
