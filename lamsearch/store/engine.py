@@ -162,10 +162,10 @@ class Database:
     def retrying(self, call: Callable[[], T]) -> T:
         """``call()``, again after each passing failure, with growing pauses; the last time when the deadline has come.
 
-        Raises StorageUnavailable after ``service.retry_s`` (sooner once this process has been asked to stop),
-        StorageFull, or InputError for what waiting cannot mend.
+        Raises StorageUnavailable ``service.retry_s`` after the first failure (sooner once this process has been asked
+        to stop), StorageFull, or InputError for what waiting cannot mend.
         """
-        began, pause_s = time.monotonic(), 0.05
+        failed_at, pause_s = 0.0, 0.05
         while True:
             try:
                 return call()
@@ -176,7 +176,9 @@ class Database:
                 if fault is not Fault.RETRY:
                     raise self.raised(fault, error) from error
                 patience_s = min(LEAVING_S, self.service.retry_s) if self.stop() else self.service.retry_s
-                left_s = began + patience_s - time.monotonic()
+                # Not since the call began: a process may have been paused in it, for hours.
+                failed_at = failed_at or time.monotonic()
+                left_s = failed_at + patience_s - time.monotonic()
                 if left_s <= 0:
                     raise StorageUnavailable(self._unavailable(error, patience_s)) from error
             time.sleep(min(pause_s * random.uniform(0.5, 1.0), left_s))

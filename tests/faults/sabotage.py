@@ -101,15 +101,19 @@ def sleeps_with_the_lock() -> None:
     """SIGSTOP before the first claim is committed, while its transaction holds the study's lock."""
     from lamsearch.store import claims
 
-    claim, claimed = claims.claim, [False]
+    claim, claimed = claims.claim, [0]
 
     def claiming(*arguments: Any, **options: Any) -> Any:
         found = claim(*arguments, **options)
-        claimed[0] = isinstance(found, claims.Claim)
+        claimed[0] += isinstance(found, claims.Claim)
         return found
 
+    def sleep() -> None:
+        claimed[0] += 1
+        os.kill(os.getpid(), signal.SIGSTOP)
+
     claims.claim = claiming
-    _at_commit(lambda: claimed[0], "before", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    _at_commit(lambda: claimed[0] == 1, "before", sleep)
 
 
 def _at_commit(due: Callable[[], bool], when: str, happen: Callable[[], None] = die) -> None:

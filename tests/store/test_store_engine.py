@@ -234,3 +234,18 @@ def test_sessions_are_pinned_to_utc(postgres_url: str, monkeypatch: pytest.Monke
     assert zone == "UTC"
     assert [row.alive for row in second.workers()] == [True]
     assert abs(second.study("s").created_at - time.time()) < 60
+
+
+def test_a_process_paused_in_a_call_is_as_patient_as_any(sqlite_url: str) -> None:
+    """Its first failure may come long after the call began: only then does its patience begin."""
+    database = Database(urls.parse(sqlite_url), service(retry_s=0.5), read_only=False)
+    calls: list[int] = []
+
+    def cut_off() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            time.sleep(0.8)
+            raise sqlite3.OperationalError("injected: cut off while it slept")
+        return "back"
+
+    assert database.retrying(cut_off) == "back"
