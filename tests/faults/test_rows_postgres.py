@@ -97,6 +97,27 @@ def test_a_worker_told_to_stop_while_the_database_is_away_does_not_wait_for_it(
     assert all(worker.said.count("\n") == 1 and "no answer for 2 s" in worker.said for worker in workers)
 
 
+@pytest.mark.soak
+def test_run_told_to_stop_while_the_database_is_away_does_not_wait_for_it(
+    programs: Programs, own_server: Server, tmp_path: Path
+) -> None:
+    """Rows 7 and 13: nor do its children."""
+    url = own_server.create_database()
+    running = programs.start("run --set data.n=300 --epochs 10000 --workers 1", tmp_path, LAMSEARCH_STORAGE=url)
+    store = Store(url)
+    wait_until(lambda: any(row.doing for row in store.workers()))
+    (child,) = psutil.Process(running.pid).children()
+    store.close()
+    own_server.stop("fast")
+    running.send(signal.SIGINT)
+    began = time.monotonic()
+    assert running.wait() == 130
+    assert time.monotonic() - began < 15
+    assert "no answer for 2 s" in running.said
+    assert "Traceback" not in running.said
+    assert not child.is_running()
+
+
 def test_the_server_cuts_off_who_holds_a_lock_too_long(own_server: Server) -> None:
     """Row 15: the settings of our sessions and of Optuna's, as the server knows them."""
     store = submitted(own_server.create_database())
