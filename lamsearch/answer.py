@@ -110,7 +110,8 @@ class Budget:
     """What was spent. ``fold_fits`` are unique results; ``fold_fits_executed`` counts repeats after faults too, and the
     ``fold_fits_stopped`` of trials that an epoch pruner ended, which left no result.
 
-    complete + pruned + failed = trials; ``pruned`` includes the ``not_started``, which were never trained.
+    complete + pruned + failed + unfinished = trials; ``unfinished`` is 0 once the search is over (time may be up
+    before). ``not_started`` were never trained: unfinished, or pruned because nothing was left to find.
     ``epochs``: of one network each, over all fold fits, with the ``stopped_epochs`` of those that left no result.
     ``fold_fits_full``, ``epochs_full``: one set of folds of every λ and of λ = 0.
     """
@@ -129,6 +130,7 @@ class Budget:
     stopped_epochs: int = 0
     fold_fits_stopped: int = 0
     not_started: int = 0
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +140,8 @@ class Answer:
     λ's without ``_over_m`` in the name are λ itself. ``indistinguishable`` is E, rising, with 0.0 for a baseline in E;
     ``indistinguishable_partial`` its members that lack folds; the range spans the others > 0 (and λ̂).
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
-    ``matters`` is False once even the upper end of ``gain`` is too small to care about.
+    ``matters`` is False once both ends of ``gain`` are too small to care about. ``collapsed``: λ's, and 0.0, of which
+    some fold fit became NaN or never got past chance.
     """
 
     study: str
@@ -179,6 +182,7 @@ class Answer:
     budget: Budget
     test: TestScore | None = None
     notes: tuple[str, ...] = field(default=())
+    collapsed: tuple[float, ...] = field(default=())
 
 
 @dataclass(frozen=True, kw_only=True)

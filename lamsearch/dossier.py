@@ -15,7 +15,7 @@ from lamsearch import environment, selection, wording
 from lamsearch.answer import Answer, Budget, Dossier, StudyMeta, TestScore, from_json
 from lamsearch.config import StudyConfig, flatten
 from lamsearch.errors import NoAnswerYet
-from lamsearch.plan import plan
+from lamsearch.plan import Plan, plan
 from lamsearch.progress import rules_of
 from lamsearch.records import FitKey, FoldResult, ScoreTable
 from lamsearch.store import Store, StudyRow
@@ -61,17 +61,22 @@ def decide(
             high=study.config.high,
             n_replicates=study.config.search.replicates,
         ),
-        budget=budget(table, results, executed=store.executed(study.id), config=study.config),
+        budget=budget(table, results, executed=store.executed(study.id), config=study.config, now=now),
         oof={result.key: image_scores(result, metric) for result in results},
         positions=positions,
         other_scores={result.key: -result.val_loss if metric == "accuracy" else result.val_acc for result in results},
         test=test,
         final=final,
     )
+    notes = list(answer.notes)
     if final and not now.done:
-        note = "Time was up before the search was over; the same command without --time goes on from here."
-        answer = dataclasses.replace(answer, notes=(*answer.notes, note))
-    return answer
+        notes.append("Time was up before the search was over; the same command without --time goes on from here.")
+    collapsed = {result.lam_over_m * answer.m for result in results if result.collapsed}
+    if answer.lam in collapsed:
+        notes.insert(0, "Training collapsed at the chosen λ itself: try a lower learning rate, or more epochs.")
+    elif 0.0 in collapsed:
+        notes.append("Training collapsed at λ = 0 in some fold: the gain is over a network that did not learn.")
+    return dataclasses.replace(answer, notes=tuple(notes), collapsed=tuple(sorted(collapsed)))
 
 
 def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:
@@ -81,13 +86,17 @@ def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:
     return -np.frombuffer(result.image_loss, dtype=np.float16).astype(np.float64)
 
 
-def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, config: StudyConfig) -> Budget:
-    """What has been spent. ``seconds``: time during which at least one network was training."""
+def budget(
+    table: ScoreTable, results: Sequence[FoldResult], *, executed: int, config: StudyConfig, now: Plan
+) -> Budget:
+    """What has been spent when the plan says ``now``. ``seconds``: time while at least one network was training."""
     n_folds = config.search.folds
     search = [row for row in table.slots if not row.is_baseline]
     complete = {row.slot for row in search if all(FitKey(row.slot, 0, fold) in table.scores for fold in range(n_folds))}
     failed = {row.slot for row in search if row.failed is not None} - complete
     stopped = [row for row in search if row.stopped is not None]
+    ended = complete | failed | {row.slot for row in stopped} | set(now.parked)
+    unfinished = 0 if now.done else sum(row.slot not in ended for row in search)
     begun = {key.slot for key in table.scores} | {row.slot for row in stopped} | failed
     stopped_epochs = n_folds * sum(row.stopped_epochs for row in stopped)
     spans = [(result.started_at, result.seconds) for result in results]
@@ -95,7 +104,7 @@ def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, c
     return Budget(
         trials=len(search),
         complete=len(complete),
-        pruned=len(search) - len(complete) - len(failed),
+        pruned=len(search) - len(complete) - len(failed) - unfinished,
         failed=len(failed),
         fold_fits=len(results),
         fold_fits_executed=max(executed, len(results) + len(stopped) * n_folds),
@@ -107,6 +116,7 @@ def budget(table: ScoreTable, results: Sequence[FoldResult], *, executed: int, c
         epochs_full=(len(search) + 1) * n_folds * config.training.epochs,
         stopped_epochs=stopped_epochs,
         not_started=sum(row.slot not in begun for row in search),
+        unfinished=unfinished,
     )
 
 

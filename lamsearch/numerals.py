@@ -38,7 +38,9 @@ def change(metric: str, score: float | None) -> str:
     """A difference of scores with its sign; above zero is better, whatever the metric."""
     if score is None or not math.isfinite(score):
         return "–"
-    return ("+" if score >= 0 else MINUS) + size(metric, score)
+    text = size(metric, score)
+    negative = score < 0 and any(digit in text for digit in "123456789")
+    return (MINUS if negative else "+") + text
 
 
 def span(metric: str, interval: Interval) -> str:

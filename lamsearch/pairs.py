@@ -3,7 +3,8 @@
 All λ's of a cell (replicate, fold) share its split, initial weights and batch order, so differences between λ's
 are measured on shared cells only. Training sets of folds overlap, so that the plain error sd/√r is too small:
 Nadeau & Bengio 2003 (Inference for the generalization error) add 1/(k − 1) to 1/r. The variance of a difference is
-shrunk towards that of all λ's near the chosen one, with the weight of ``PRIOR_FREEDOM`` observations.
+shrunk towards that of all λ's near the chosen one, with the weight of ``PRIOR_FREEDOM`` observations: five folds tell
+little about it. Shrinking never narrows an interval: λ's far apart, and λ = 0, may differ more than neighbours do.
 
 A λ that lacks cells is compared by its level: its mean over the cells that it has, less what these cells give to
 everybody (the smoother's cell effects). Where two λ's have the same cells that is the plain mean difference.
@@ -70,8 +71,9 @@ class Curve:
 class Comparison:
     """Every row against row ``chosen``; arrays (n,), NaN where nothing is shared.
 
-    ``mean`` is d̄ (negative: worse than the chosen λ), ``sd`` the shrunk s̃ of one difference, ``se`` and ``t`` make
-    the interval ``low`` … ``high``; ``shared`` counts cells; ``pooled_sd`` is s_p. ``inside``: E, high ≥ 0.
+    ``mean`` is d̄ (negative: worse than the chosen λ), ``sd`` the shrunk s̃ of one difference, ``se`` (from it, or from
+    the row's own sd if that is larger) and ``t`` make the interval ``low`` … ``high``; ``shared`` counts cells;
+    ``pooled_sd`` is s_p. ``inside``: E, high ≥ 0.
     ``level``: every measured row's score as it would be on the chosen λ's cells; ``mean`` is its distance to the chosen
     λ's. ``smooth``: the smoother's curve on the same scale.
     """
@@ -115,7 +117,8 @@ def compare(grid: Grid, chosen: int) -> Comparison:
     mean = np.where(shared > 0, level - level[chosen], np.nan)
     sd = np.sqrt((squares + PRIOR_FREEDOM * pooled) / (cells - 1 + PRIOR_FREEDOM))
     sd = np.maximum(sd, 1.0 / grid.n_images)
-    se = sd * np.sqrt(1.0 / cells + 1.0 / (grid.n_folds - 1))
+    own = np.sqrt(np.where(cells >= grid.n_folds, squares / np.maximum(cells - 1, 1), 0.0))
+    se = np.maximum(sd, own) * np.sqrt(1.0 / cells + 1.0 / (grid.n_folds - 1))
     se[chosen] = 0.0
     t = stdtrit(np.where(shared > 0, cells - 1 + PRIOR_FREEDOM, np.nan), 0.975)
     return Comparison(

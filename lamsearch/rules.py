@@ -19,7 +19,7 @@ class Scale:
 
     ``tau``: a gain worth another fold. ``floor``: the least noise assumed. ``near``: λ's within this distance of the
     best tell about the noise there. ``tolerance``: "sure" means that the answer cannot change by more. ``margin``:
-    a gain certainly below it does not matter.
+    a gain or loss certainly below it does not matter.
     """
 
     tau: float = 0.001

@@ -83,13 +83,15 @@ def select(
         range_high=case.lam_over_m(int(members[-1])) * m,
         helps=verdict == "helps",
         verdict=verdict,
-        matters=verdict != "not_shown" or gain is None or gain.high >= scale.margin,
+        matters=verdict != "not_shown" or gain is None or max(gain.high, -gain.low) >= scale.margin,
         gain=gain,
         detectable_gain=detectable,
         cv=level,
         cv_sem=sem,
         corrected=_corrected(case, oof, positions),
-        edges=edges.edges(
+        edges=()
+        if not grid.complete[chosen]  # one fold says nothing about ends
+        else edges.edges(
             [case.lam_over_m(row) for row in map(int, np.flatnonzero(grid.positive & grid.measured))],
             [case.lam_over_m(row) for row in map(int, members)],
             zero_inside=bool(case.versus.inside[~grid.positive].any()),

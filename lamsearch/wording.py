@@ -27,7 +27,9 @@ def zero_in_range(answer: Answer) -> bool:
 
 def headline(answer: Answer) -> str:
     """Does λ matter, and what to use: the verdict in one or two sentences."""
-    return ("So far: " if answer.status == "provisional" else "") + _verdict(answer)
+    learnt = answer.lam not in answer.collapsed
+    verdict = _verdict(answer) if learnt else "Nothing was learnt: training collapsed even at the best λ > 0 found."
+    return ("So far: " if answer.status == "provisional" else "") + verdict
 
 
 def _verdict(answer: Answer) -> str:
@@ -37,12 +39,12 @@ def _verdict(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return f"Regularisation hurts here. Use λ = 0; even the best λ > 0 found, {name}, does worse."
     if not answer.matters:
-        at_most = change(answer.metric, answer.gain.high)
-        return f"λ does not matter here. Over λ = 0 it gains {at_most} at the very most; λ = {name} does no harm."
+        most, least = change(answer.metric, answer.gain.high), change(answer.metric, answer.gain.low)
+        return f"λ does not matter here. λ = {name} changes the score by {most} at the very best, {least} at worst."
     if answer.verdict == "helps":
         return f"Regularisation helps. Use λ = {name}."
     if answer.gain.mean <= 0:
-        return f"A gain over λ = 0 is not shown. λ = 0 scores as well as the best λ > 0 found, {name}."
+        return f"A gain over λ = 0 is not shown. λ = 0 scores at least as well as the best λ > 0 found, {name}."
     return f"A gain over λ = 0 is not shown. λ = {name} scores best, but λ = 0 cannot be told from it."
 
 
@@ -52,17 +54,14 @@ def measured_range(answer: Answer) -> tuple[float, float]:
     return (min(members), max(members)) if answer.lam in members else (answer.range_low, answer.range_high)
 
 
-def unfinished(answer: Answer) -> int:
-    """λ's that were neither measured on all folds nor dropped: the search is not over, or time was up."""
-    return sum(point.status in ("running", "waiting") for point in answer.curve if point.slot != BASELINE)
-
-
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
     low, high = measured_range(answer)
     others = sum(not low <= value <= high for value in answer.indistinguishable_partial)
     measured = sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
-    if measured <= 1:
+    if not measured:
+        text = "No λ > 0 has been measured on all folds yet."
+    elif measured == 1:
         text = f"λ = {lam(answer.lam)} alone was measured on all folds."
     elif high > low:
         precise = (
@@ -70,15 +69,15 @@ def how_sure(answer: Answer) -> str:
             if high <= 1000 * low
             else "hardly pinned down"
         )
-        text = f"Any λ from {lam(low)} to {lam(high)} does as well, as far as {count(answer.n_folds, 'fold')} can tell "
+        text = f"{count(answer.n_folds, 'fold')} cannot tell λ's from {lam(low)} to {lam(high)} apart "
         text += f"({CONFIDENCE} confidence){'' if others else f': λ is {precise}'}."
     else:
-        text = f"No other of the {measured} λ's measured on all folds does as well ({CONFIDENCE} confidence)."
+        text = f"None of the other {measured - 1} λ's measured on all folds does as well ({CONFIDENCE} confidence)."
     if zero_in_range(answer):
-        text += " λ = 0 is better still." if answer.verdict == "hurts" else " λ = 0 does as well."
+        text += " λ = 0 is better still." if answer.verdict == "hurts" else " λ = 0 cannot be told from them either."
     if others:
-        why = "without all folds" if unfinished(answer) else "dropped early, as unlikely to do better,"
-        text += f" {count(others, 'other λ')} {why} may do as well."
+        why = "without all folds" if answer.budget.unfinished else "dropped early, as unlikely to do better,"
+        text += f" {count(others, 'other λ')} {why} cannot be ruled out."
     return text
 
 
@@ -97,6 +96,9 @@ def gain(answer: Answer) -> str:
 def cross_validation(answer: Answer) -> str:
     """The CV score of λ̂: plain, and corrected for having been the best of many."""
     text = f"{level(answer.metric, answer.cv.mean)} ± {size(answer.metric, answer.cv_sem)} (sem)"
+    cells = next((point.n_cells for point in answer.curve if point.slot == answer.slot), answer.n_folds)
+    if cells < answer.n_folds:
+        text += f", from {cells} of {count(answer.n_folds, 'fold')}"
     if answer.corrected is not None:
         text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of many"
     return text
@@ -126,15 +128,19 @@ def cost(answer: Answer) -> str:
     """Fold fits spent against the full cost, and what became of the λ's."""
     spent = answer.budget
     share = percent(spent.fold_fits / spent.fold_fits_full, 0) if spent.fold_fits_full else "–"
-    begun = sum(point.status == "running" and point.slot != BASELINE for point in answer.curve)
-    rest = f", {max(0, spent.pruned - begun - spent.not_started)} dropped early"
-    rest += f", {begun} not finished" if begun else ""
-    rest += f", {spent.not_started} not started" if spent.not_started else ""
+    later = spent.not_started
+    rest = f", {spent.pruned if spent.unfinished else spent.pruned - later} dropped early"
+    rest += f", {spent.unfinished - later} not finished" if spent.unfinished > later else ""
+    rest += f", {later} not started" if later else ""
     rest += f", {spent.failed} failed" if spent.failed else ""
     if spent.stopped_epochs:
         rest += f"; {percent(spent.epochs / spent.epochs_full, 0)} of the epochs, with those of λ's dropped on the way"
+    fits = f"{spent.fold_fits:,} of {count(spent.fold_fits_full, 'fold fit')} ({share})"
+    if answer.n_replicates > 1:
+        fits = f"{count(spent.fold_fits, 'fold fit')}, replicates among them (every λ on one set of folds would take "
+        fits += f"{spent.fold_fits_full:,})"
     return (
-        f"{spent.fold_fits:,} of {count(spent.fold_fits_full, 'fold fit')} ({share}) in {duration(spent.seconds)}; "
+        f"{fits} in {duration(spent.seconds)}; "
         f"of {count(spent.trials, 'λ')} {spent.complete} measured on all folds{rest}"
     )
 

@@ -25,7 +25,7 @@ def dossier(
     study: str = "noisy-digits",
     n_lams: int = 50,
     n_folds: int = 5,
-    bump: float = 0.012,
+    bump: float = 0.016,
     noise: float = 0.004,
     cliff: float = 0.012,
     collapse_from: float = 1.0,

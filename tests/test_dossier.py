@@ -7,7 +7,8 @@ from dataclasses import replace
 from lamsearch import wording
 from lamsearch.config import parse_study
 from lamsearch.dossier import budget
-from lamsearch.records import BASELINE, ScoreTable
+from lamsearch.plan import Plan
+from lamsearch.records import BASELINE, FitKey, ScoreTable
 from tests.score_worlds import answer, lams, slots_at, world
 
 
@@ -20,9 +21,13 @@ def test_lambdas_that_were_never_started_are_told_from_those_dropped() -> None:
     wanted = {BASELINE: 5, 0: 5, 1: 5, 3: 2, 4: 1}
     have = {key: score for key, score in scores.items() if key.fold < wanted.get(key.slot, 0)}
     config = parse_study({"search": {"trials": 9}}, where="test")
-    spent = budget(ScoreTable(slots=slots, scores=have), [], executed=18, config=config)
-    assert (spent.complete, spent.pruned, spent.failed, spent.not_started) == (2, 6, 1, 3)
-    assert spent.trials == 9 == spent.complete + spent.pruned + spent.failed
+    table = ScoreTable(slots=slots, scores=have)
+    going = Plan(fits=(FitKey(3, 0, 2),), parked={}, propose=None, done=False)
+    spent = budget(table, [], executed=18, config=config, now=going)
+    assert (spent.complete, spent.pruned, spent.failed, spent.unfinished, spent.not_started) == (2, 1, 1, 5, 3)
+    assert spent.trials == 9 == spent.complete + spent.pruned + spent.failed + spent.unfinished
+    over = budget(table, [], executed=18, config=config, now=replace(going, fits=(), done=True))
+    assert (over.pruned, over.unfinished, over.not_started) == (6, 0, 3)
     found = answer(slots, have, budget=spent)
     assert "of 9 λ's 2 measured on all folds, 1 dropped early, 2 not finished, 3 not started, 1 failed" in wording.cost(
         found

@@ -93,7 +93,7 @@ def test_errors_on_real_tables_equal_an_independent_computation(name: str) -> No
     pooled = 2 * (residual**2).sum() / ((len(near) - 1) * 4)
     d = scores[0] - scores[best]
     s2 = (4 * d.var(ddof=1) + 8 * pooled) / 12
-    expected = np.sqrt(max(s2, 1 / 1000**2) * (1 / 5 + 1 / 4))
+    expected = np.sqrt(max(s2, d.var(ddof=1), 1 / 1000**2) * (1 / 5 + 1 / 4))
     found = compare(grid(scores), best)
     assert found.se[0] == pytest.approx(expected)
     low, high = stats.t.interval(0.95, 12, loc=d.mean(), scale=expected)
@@ -171,3 +171,16 @@ def test_logistic_regression_on_digits_reference_numbers() -> None:
     chosen, _ = choose(table)
     assert strengths[::-1][chosen - 1] == pytest.approx(0.316, rel=1e-2)
     assert table.scores[chosen].mean() == pytest.approx(0.9727, abs=1e-4)
+
+
+def test_shrinking_never_narrows_an_interval() -> None:
+    """λ = 0 may differ from λ̂ more than λ̂'s neighbours do: its interval is no narrower than its own sd has it."""
+    rng = np.random.default_rng(5)
+    scores = 0.9 + 0.002 * rng.standard_normal((9, 5))
+    scores[0] += 0.05 * np.array([-1.0, 1.0, 0.0, 1.0, -1.0]) - 0.04
+    versus = compare(grid(scores), 4)
+    own = (scores[0] - scores[4]).std(ddof=1)
+    assert versus.pooled_sd < own / 5
+    assert versus.se[0] == pytest.approx(own * np.sqrt(1 / 5 + 1 / 4))
+    quiet = (scores[6] - scores[4]).std(ddof=1)
+    assert versus.se[6] >= quiet * np.sqrt(1 / 5 + 1 / 4)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from dossiers import dossier
 
 from lamsearch import numerals, wording
 from lamsearch.answer import Edge, Interval
-from lamsearch.records import Parked
+from lamsearch.records import FitKey, Parked
+from tests.score_worlds import answer, lams, slots_at
 
 HELPS = dossier().answer
 NOT_SHOWN = dossier(n_lams=17, bump=0.0).answer
@@ -57,7 +59,7 @@ def test_every_verdict_has_its_own_words() -> None:
     assert wording.headline(NOT_SHOWN).startswith("A gain over λ = 0 is not shown.")
     assert wording.headline(NO_MATTER).startswith("λ does not matter here.")
     as_good = replace(NOT_SHOWN, gain=Interval(mean=-0.001, low=-0.02, high=0.018))
-    assert "λ = 0 scores as well as the best λ > 0 found" in wording.headline(as_good)
+    assert "λ = 0 scores at least as well as the best λ > 0 found" in wording.headline(as_good)
     assert wording.headline(HURTS).startswith("Regularisation hurts here. Use λ = 0;")
 
 
@@ -85,21 +87,21 @@ def test_how_sure_speaks_of_fully_measured_lambdas_and_counts_the_others() -> No
     whole = set(HELPS.indistinguishable) - set(HELPS.indistinguishable_partial) - {0.0}
     assert (low, high) == (min(whole), max(whole))
     text = wording.how_sure(HELPS)
-    assert text.startswith(f"Any λ from {numerals.lam(low)} to {numerals.lam(high)} does as well")
+    assert text.startswith(f"5 folds cannot tell λ's from {numerals.lam(low)} to {numerals.lam(high)} apart")
     outside = sum(not low <= lam <= high for lam in HELPS.indistinguishable_partial)
-    assert f"{outside} other λ's dropped early, as unlikely to do better, may do as well." in text
+    assert f"{outside} other λ's dropped early, as unlikely to do better, cannot be ruled out." in text
     assert "factor of" not in text
 
 
 def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
-    assert "λ = 0 does as well." in wording.how_sure(NOT_SHOWN)
+    assert "λ = 0 cannot be told from them either." in wording.how_sure(NOT_SHOWN)
     assert "λ = 0 is better still." in wording.how_sure(HURTS)
     assert "λ = 0" not in wording.how_sure(HELPS)
 
 
 def test_a_lonely_best_is_said_to_be_lonely() -> None:
     alone = replace(HELPS, indistinguishable=(HELPS.lam,), indistinguishable_partial=())
-    assert wording.how_sure(alone).startswith("No other of the ")
+    assert wording.how_sure(alone).startswith("None of the other ")
     first = replace(alone, curve=tuple(point for point in HELPS.curve if point.lam in (0.0, HELPS.lam)))
     assert "alone was measured on all folds" in wording.how_sure(first)
 
@@ -153,3 +155,33 @@ def test_factors_are_plain_numbers(high: float, factor: str) -> None:
     answer = dossier(n_lams=17).answer
     ends = {"lam": 1.0, "indistinguishable": (1.0, high), "indistinguishable_partial": (), "range_low": 1.0}
     assert f"within a factor of {factor}." in wording.how_sure(replace(answer, range_high=high, **ends))
+
+
+def test_training_that_collapsed_everywhere_is_no_answer() -> None:
+    assert "Nothing was learnt" in wording.headline(replace(HELPS, collapsed=(0.0, HELPS.lam)))
+    assert "Nothing was learnt" not in wording.headline(replace(HELPS, collapsed=(max(p.lam for p in HELPS.curve),)))
+
+
+def test_a_loss_that_cannot_be_ruled_out_matters() -> None:
+    """A gain that is small at best is no reason to call λ harmless: the loss may be large."""
+    slots = slots_at(lams(3))
+    rng = np.random.default_rng(0)
+    keys = [FitKey(slot, 0, fold) for slot in (-1, 0, 1, 2) for fold in range(5)]
+    scores = {key: 0.9 - 0.015 * (key.slot >= 0) + 0.008 * rng.standard_normal() for key in keys}
+    found = answer(slots, scores)
+    assert found.gain is not None
+    assert found.gain.low < -0.01
+    assert found.matters
+
+
+def test_a_provisional_answer_from_partial_folds_claims_no_ends_and_says_how_many_folds() -> None:
+    found = answer(slots_at(lams(3)), {FitKey(-1, 0, 0): 0.9, FitKey(1, 0, 0): 0.92})
+    said = wording.terminal(found)
+    assert found.edges == ()
+    assert "from 1 of 5 folds" in said
+    assert "No λ > 0 has been measured on all folds yet." in said
+    assert "alone" not in said
+
+
+def test_no_change_has_no_minus_sign() -> None:
+    assert numerals.change("accuracy", -1e-9) == "+0.00 pp"
