@@ -99,15 +99,15 @@ def _on_begin(connection: Connection) -> None:
 
 
 def engine_kwargs(url: URL, *, lazy: bool = False) -> dict[str, Any]:
-    """Arguments of ``create_engine``. ``lazy``: for Optuna's copy, whose commits need not reach the disk at once.
+    """Arguments of ``create_engine``. ``lazy``: in SQLite, for Optuna's copy: its commits need not be on disk at once.
 
     Our own commits do; they follow Optuna's in the same log, so a copy noted as made is on the disk.
     """
     if urls.is_sqlite(url):
         connect = {"timeout": SQLITE_BUSY_S}
         return {"plugins": [PLUGIN], "lamsearch_lazy": lazy, "hide_parameters": True, "connect_args": connect}
-    session = {**_PG_SESSION, **({"synchronous_commit": "off"} if lazy else {})}
-    options = " ".join(f"-c {key}={value}" for key, value in session.items())
+    # Not lazy here: a server may crash and come back under a pass that goes on, and would never repeat what was lost.
+    options = " ".join(f"-c {key}={value}" for key, value in _PG_SESSION.items())
     given = url.query.get("options", "")
     return {
         "plugins": [PLUGIN],
