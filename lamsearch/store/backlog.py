@@ -96,10 +96,14 @@ def note_studies(connection: Connection, study_id: int, ids: tuple[int, int]) ->
     connection.execute(update(studies).where(studies.c.id == study_id).values(**values))
 
 
-def forget_trials(connection: Connection, study_id: int) -> None:
-    """Optuna's studies are gone, and with them all trials."""
+def forget_trials(connection: Connection, study_id: int, slot: int | None = None) -> None:
+    """The trial of ``slot`` is gone; None: Optuna's studies are, and with them all trials."""
     gone = {"trial_id": None, "trial_number": None, "told": None, "n_mirrored": 0}
-    connection.execute(update(slots).where(slots.c.study_id == study_id).values(**gone))
+    mine = slots.c.study_id == study_id
+    if slot is not None:
+        connection.execute(update(slots).where(mine, slots.c.slot == slot).values(**gone))
+        return
+    connection.execute(update(slots).where(mine).values(**gone))
     none = {"optuna_study_id": None, "optuna_baseline_id": None, "trials_seen": 0}
     connection.execute(update(studies).where(studies.c.id == study_id).values(**none))
 

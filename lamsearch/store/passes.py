@@ -61,7 +61,11 @@ class Pass:
         for slot, trial_id in trials.items():
             if not self._held():
                 return False
-            self._bring(trial_id, wanted[slot])
+            try:
+                self._bring(trial_id, wanted[slot])
+            except KeyError:  # somebody has deleted it: the next pass makes another
+                self.database.write(partial(backlog.forget_trials, study_id=self.study_id, slot=slot))
+                return False
             ended = wanted[slot].state is not TrialState.RUNNING
             progress.append((slot, rows[slot].n_results, wanted[slot].state.name if ended else None))
         self.database.write(lambda connection: backlog.note_progress(connection, self.study_id, progress))

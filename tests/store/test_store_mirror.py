@@ -266,6 +266,22 @@ def test_trials_deleted_in_the_dashboard_are_made_anew(store: Store, url: str) -
     assert [trial.state for trial in trials(url, "s/baseline")] == [TrialState.COMPLETE]
 
 
+def test_a_trial_that_optuna_has_lost_is_made_anew(store: Store, url: str) -> None:
+    study = store.submit(config(trials=3), FACTS)
+    worker = register(store)
+    work(store, study, worker, fits=4)
+    mirrored(store, study)
+    last = trials(url)[-1]._trial_id
+    parts = ("params", "values", "intermediate_values", "user_attributes", "system_attributes")
+    for table in (*(f"trial_{part}" for part in parts), "trials"):
+        delete = f"DELETE FROM {table} WHERE trial_id = {last}"
+        store.database.write(lambda connection, delete=delete: connection.exec_driver_sql(delete))  # type: ignore[misc]
+    work(store, study, worker)
+    mirrored(store, study)
+    assert [trial.user_attrs["slot"] for trial in trials(url)] == [0, 1, 2]
+    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE] * 3
+
+
 def test_growing_adds_trials(store: Store, url: str) -> None:
     study = store.submit(config(trials=4, pruner="paired", folds=5), FACTS)
     worker = register(store)
