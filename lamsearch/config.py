@@ -7,12 +7,10 @@ study is resumed (budget, range segments, replicates). *free*: never part of the
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lamsearch.errors import InputError
 
@@ -28,8 +26,18 @@ Pruner = Literal["paired", "wilcoxon", "median", "percentile", "halving", "hyper
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _lam_over_m(value: float) -> float:
+    if not 1e-30 <= value <= 1e30:
+        raise ValueError("λ/m must be greater than 0 (from 1e-30 to 1e30)")
+    return value
+
+
+LamOverM = Annotated[float, AfterValidator(_lam_over_m)]
+
+
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    # Strict: `true` is no 1 and "yes" no true.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, strict=True)
 
 
 class DataConfig(_Table):
@@ -71,8 +79,8 @@ class SearchConfig(_Table):
 
     trials: int = Field(default=33, ge=1, le=100_000)
     folds: int = Field(default=5, ge=2)
-    low: float | None = Field(default=None, gt=0, description="lowest λ/m")
-    high: float | None = Field(default=None, gt=0, description="highest λ/m")
+    low: LamOverM | None = Field(default=None, description="lowest λ/m")
+    high: LamOverM | None = Field(default=None, description="highest λ/m")
     sampler: Sampler = "grid"
     pruner: Pruner = "paired"
     metric: Literal["accuracy", "log_loss"] = "accuracy"
@@ -80,7 +88,7 @@ class SearchConfig(_Table):
     replicates: int = Field(default=1, ge=0, le=100, description="sets of folds for the finalists; 0 = automatic")
     until: Literal["spent", "sure"] = "spent"
     tolerance: float | None = Field(default=None, gt=0, description="what `sure` allows, in units of the metric")
-    extend: tuple[float, ...] = Field(default=(), description="λ/m values added beyond the range")
+    extend: tuple[LamOverM, ...] = Field(default=(), strict=False, description="λ/m values added beyond the range")
 
 
 class StudyConfig(_Table):
@@ -122,8 +130,6 @@ class StudyConfig(_Table):
                 "loss.penalty = 'decoupled' and training.optimiser = 'adamw' belong together, got "
                 f"{self.loss.penalty!r} with {self.training.optimiser!r}"
             )
-        if any(not value > 0 for value in self.search.extend):
-            raise ValueError(f"search.extend holds λ/m values above 0, got {list(self.search.extend)}")
         return self
 
     @property
@@ -165,16 +171,6 @@ def parse_study(raw: Mapping[str, Any], *, where: str) -> StudyConfig:
 def parse_service(raw: Mapping[str, Any], *, where: str) -> ServiceConfig:
     """Validate the ``[service]`` keys. Raises InputError."""
     return _validated(ServiceConfig, raw, where)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A study file as nested dictionaries. Raises InputError if it is absent or no TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such study file; `lamsearch studies` lists the packaged ones") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable study file: {error}") from None
 
 
 def merge(base: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,6 +223,13 @@ def _validated(model: type[_Model], raw: Mapping[str, Any], where: str) -> _Mode
         raise InputError(f"{where}: {_sentence(model, first)}") from None
 
 
+_PLAIN = {
+    "tuple_type": "expected a list of numbers, such as [0.1, 0.3]",
+    "model_type": "expected a table of keys",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only, a letter or digit first",
+}
+
+
 def _sentence(model: type[BaseModel], problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
@@ -234,6 +237,7 @@ def _sentence(model: type[BaseModel], problem: Any) -> str:
         table: Any = model
         for part in path[:-1]:
             table = table.model_fields[part].annotation
-        return f"unknown key {key!r}{nearest(path[-1], table.model_fields)}"
-    message = problem["msg"].removeprefix("Value error, ")
+        near = nearest(path[-1], table.model_fields).replace("did you mean '", "did you mean '" + key[: -len(path[-1])])
+        return f"unknown key {key!r}{near}"
+    message = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{key} = {problem['input']!r}: {message}" if key else message

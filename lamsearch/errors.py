@@ -36,6 +36,12 @@ class UnknownStudy(InputError):
         self.name = name
 
 
+def _short(value: object) -> str:
+    """``value`` as Python shows it, a long one (a checksum) by its beginning."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:13]}…"
+
+
 class StudyConflict(InputError):
     """Resuming under the same name with other identity keys.
 
@@ -43,7 +49,8 @@ class StudyConflict(InputError):
     """
 
     def __init__(self, name: str, differences: dict[str, tuple[object, object]]) -> None:
-        rows = "; ".join(f"{key}: stored {old!r}, asked {new!r}" for key, (old, new) in differences.items())
+        pairs = ((key, *(_short(value) for value in values)) for key, values in differences.items())
+        rows = "; ".join(f"{key}: stored {old}, asked {new}" for key, old, new in pairs)
         super().__init__(
             f"study {name!r} exists with other settings ({rows}); "
             f"keep both with --name {name}-2, or repeat the stored settings to resume"

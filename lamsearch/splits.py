@@ -105,7 +105,11 @@ def check_folds(labels: NDArray[np.integer], class_names: Sequence[str], n_folds
     if counts[rarest] >= n_folds:
         return
     name, count = class_names[rarest], int(counts[rarest])
-    advice = f"use at most {count} folds, or more images" if count >= 2 else "add images, or leave the class out"
+    advice = (
+        f"use at most {count} folds, or more images"
+        if count >= 2
+        else "add images (or raise data.n, if that is set), or leave the class out"
+    )
     raise InputError(
         f"search.folds = {n_folds} is more than the smallest class has images: {name!r} has {count} "
         f"in the search data; {advice}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lamsearch.config import StudyConfig, merge, nearest, parse_study, read_toml
+from lamsearch.config import StudyConfig, merge, nearest, parse_study
 from lamsearch.errors import InputError
 
 DEFAULT = "digits"
@@ -37,7 +39,20 @@ def find(name: str) -> Path:
 
 
 def load(name: str, overrides: Mapping[str, Any]) -> StudyConfig:
-    """The validated study of file or bare name ``name`` with dotted keys laid over it. Raises InputError."""
+    """The validated study of file or bare name ``name`` with dotted keys laid over it. Raises InputError.
+
+    A study whose file gives it no name is called as the file is.
+    """
     path = find(name)
-    raw = read_toml(path)
+    raw = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or DEFAULT, **read_toml(path)}
     return parse_study(merge(raw, overrides), where=str(path) if name != path.stem else f"study {name}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A study file as nested dictionaries. Raises InputError if it is absent or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such study file; `lamsearch studies` lists the packaged ones") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable study file: {error}") from None

@@ -90,7 +90,7 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
     ("arguments", "message"),
     [
         ("run nodigits", "no packaged study named 'nodigits'; did you mean 'digits'?"),
-        ("run --set search.trails=3", "unknown key 'search.trails'; did you mean 'trials'?"),
+        ("run --set search.trails=3", "unknown key 'search.trails'; did you mean 'search.trials'?"),
         ("run --set search.low=0", "search.low = 0"),
         ("run --set search.low=1 --set search.high=0.1", "search.low must be below search.high"),
         ("run --folds 500", "'8' has 139 in the search data"),
@@ -156,3 +156,11 @@ def test_the_readmes_study_file_names_every_key() -> None:
         elif match := re.match(r"(\w+) =", line):
             named.add(table + match[1])
     assert named == set(known_keys())
+
+
+def test_asking_for_fewer_trials_than_there_are_says_that_none_is_taken_away(
+    studied: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    done = lamsearch(f"run {SMALL} --trials 2", studied[0])
+    assert done.returncode == 0
+    assert "--trials 2 takes none away" in done.stderr

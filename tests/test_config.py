@@ -14,7 +14,6 @@ from lamsearch.config import (
     merge,
     parse_service,
     parse_study,
-    read_toml,
 )
 from lamsearch.errors import InputError
 from lamsearch.rules import Rules
@@ -24,7 +23,7 @@ from lamsearch.rules import Rules
     ("raw", "message"),
     [
         ({"serach": {}}, r"x\.toml: unknown key 'serach'; did you mean 'search'\?"),
-        ({"search": {"trails": 3}}, r"unknown key 'search\.trails'; did you mean 'trials'\?"),
+        ({"search": {"trails": 3}}, r"unknown key 'search\.trails'; did you mean 'search\.trials'\?"),
         ({"search": {"folds": 1}}, r"search\.folds = 1: .* greater than or equal to 2"),
         ({"search": {"trials": 10**8}}, r"search\.trials = 100000000: .* less than or equal to 100000"),
         ({"search": {"low": 1.0, "high": 0.1}}, r"search\.low must be below search\.high, got \[1, 0\.1\]"),
@@ -32,11 +31,16 @@ from lamsearch.rules import Rules
         ({"search": {"low": -1e-3}}, r"search\.low = -0\.001"),
         ({"search": {"high": float("inf")}}, r"search\.high = inf"),
         ({"search": {"sampler": "grd"}}, r"search\.sampler = 'grd': .*'grid'"),
-        ({"search": 3}, r"search = 3"),
+        ({"search": 3}, r"search = 3: expected a table of keys"),
+        ({"search": {"extend": 0.1}}, r"search\.extend = 0\.1: expected a list of numbers"),
+        ({"search": {"high": 1e300}}, r"search\.high = 1e\+300: λ/m must be .*1e30"),
+        ({"search": {"trials": True}}, r"search\.trials = True: .*valid integer"),
+        ({"data": {"n": "400"}}, r"data\.n = '400': .*valid integer"),
+        ({"loss": {"penalise_biases": "yes"}}, r"loss\.penalise_biases = 'yes': .*valid boolean"),
         ({"data": {"label_noise": 1.0}}, r"data\.label_noise = 1\.0: .* less than 1"),
         ({"name": "../x"}, r"name = '\.\./x'"),
         ({"loss": {"penalty": "decoupled"}, "training": {"optimiser": "adam"}}, r"belong together"),
-        ({"search": {"extend": [0.1, -1.0]}}, r"search\.extend holds λ/m values above 0"),
+        ({"search": {"extend": [0.1, -1.0]}}, r"search\.extend\.1 = -1\.0: λ/m must be greater than 0"),
     ],
 )
 def test_bad_input_is_one_line_with_rule_and_value(raw: dict[str, object], message: str) -> None:
@@ -113,4 +117,11 @@ def test_unknown_names_and_files_are_clear_errors(tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ", encoding="utf-8")
     with pytest.raises(InputError, match="not a readable study file"):
-        read_toml(broken)
+        study_files.load(str(broken), {})
+
+
+def test_a_file_without_a_name_is_called_as_the_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "my study.toml"
+    path.write_bytes(b"\xef\xbb\xbf[search]\ntrials = 3\n")  # as some editors begin a file
+    assert study_files.load(str(path), {}).name == "my-study"
+    assert study_files.load(str(path), {"name": "other"}).name == "other"

@@ -131,3 +131,12 @@ def test_ctrl_c_while_a_library_loads_is_quiet(tmp_path: Path, module: str) -> N
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr in ("", "lamsearch: interrupted\n")
+
+
+def test_a_full_disk_behind_a_pipe_is_one_line(database: Path) -> None:
+    command = [sys.executable, "-m", "lamsearch", "trials", "--json", "--storage", str(database)]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 74
+    assert done.stderr.count("\n") == 1
+    assert "No space left" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -10,7 +11,9 @@ import typer
 
 from lamsearch import __version__
 from lamsearch.cli import managing, reading, running
-from lamsearch.errors import LamsearchError
+from lamsearch.errors import LamsearchError, StorageFull
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 app = typer.Typer(
     name="lamsearch",
@@ -48,18 +51,28 @@ def run() -> None:
         _leave(f"lamsearch: {error}", error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe has left (`lamsearch trials | head`): nothing to report to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         sys.exit(0)
     except (typer.Abort, KeyboardInterrupt):
         _leave("lamsearch: interrupted", 130)
     except Exception as error:
         if os.environ.get("LAMSEARCH_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            _print_no_more()
+            where = f" ({error.filename})" if error.filename else ""
+            line = f"lamsearch: {error.strerror}{where}; make room or allow writing, then run the same command again"
+            _leave(line, StorageFull.exit_code)
         if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
             _leave(f"lamsearch: {error.format_message()} (`lamsearch --help` lists what there is)", 2)
         name = type(error).__name__
         _leave(f"lamsearch: unexpected {name}: {error}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_no_more() -> None:
+    """What is still to be printed goes nowhere, instead of failing once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(line: str, code: int) -> NoReturn:

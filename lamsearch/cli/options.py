@@ -112,11 +112,13 @@ def open_store(
 
 
 def results_folder(out: Path | None, study: str) -> Path:
-    """Where results go. Raises InputError for a path that cannot become a folder."""
+    """Where results go. Raises InputError for a path that cannot become a folder, or one that nobody may write to."""
     folder = out or Path("lamsearch-out") / study
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.parent == path)
     if not there.is_dir():
         raise InputError(f"--out {folder}: {there} is a file; choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {folder}: {there} cannot be written to; choose another folder")
     return folder
 
 

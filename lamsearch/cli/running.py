@@ -87,6 +87,9 @@ def run(
             if not any(row.name == config.name and row.state == "done" for row in store.studies()):
                 local.start()  # they import torch while we look at the data and make the study
             row = submitted(store, config, retry_failed=retry_failed, allow_code=allow_code)
+            if trials is not None and trials < row.config.search.trials:
+                has = f"study {row.name} has {row.config.search.trials} λ's already"
+                typer.echo(f"{has}; --trials {trials} takes none away", err=True)
             code = 0
             if row.state != "done":  # else nothing is left to do: the stored answer stands
                 local.go()

@@ -72,6 +72,7 @@ def _doing(connection: Connection) -> dict[int, list[str]]:
 
 
 def mirrored_by_another(connection: Connection, study_id: int, worker_id: int | None) -> bool:
-    """True if another worker brought Optuna's copy up to date less than ``TURN_S`` ago."""
-    lately = and_(studies.c.mirrored_by != worker_id, studies.c.mirrored_at > now() - TURN_S)
-    return bool(connection.scalar(select(lately).where(studies.c.id == study_id)))
+    """True if another worker brought Optuna's copy up to date less than ``TURN_S`` ago, and is still there."""
+    lately = and_(studies.c.id == study_id, studies.c.mirrored_by != worker_id, studies.c.mirrored_at > now() - TURN_S)
+    there = and_(workers.c.id == studies.c.mirrored_by, workers.c.left.is_(None), workers.c.last_beat > now() - TURN_S)
+    return connection.scalar(select(workers.c.id).join(studies, there).where(lately)) is not None

@@ -327,3 +327,5 @@ def test_workers_take_turns_and_leave_the_copy_to_the_one_that_has_optuna_loaded
     assert store.mirror(study.id, first, in_turn=True)
     assert store.mirror(study.id, second)
     assert not store.mirror(study.id, first, in_turn=True)
+    store.free_worker(second)
+    assert store.mirror(study.id, first, in_turn=True), "the other has left"
