@@ -84,7 +84,7 @@ def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
                 n_cells=int(cells[number]),
                 mean=_known(versus.level[number]),
                 sem=float(seen.std(ddof=1) / np.sqrt(len(seen))) if len(seen) > 1 else None,
-                smooth=_known(versus.smooth[number]) if len(seen) and not row.is_baseline else None,
+                smooth=_known(versus.smooth[number]) if len(seen) and _drawn(case, number) else None,
                 difference=_known(versus.mean[number]),
                 se=_known(versus.se[number]),
                 difference_low=_known(versus.low[number]),
@@ -95,6 +95,11 @@ def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
             )
         )
     return tuple(points)
+
+
+def _drawn(case: Case, row: int) -> bool:
+    """The smoothed curve is of λ > 0, and says nothing where very low scores were capped."""
+    return not case.rows[row].is_baseline and not case.versus.capped[row]
 
 
 def _known(value: float) -> float | None:

@@ -61,10 +61,14 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """``mean`` (n,): each row's height, up to a constant; ``cells`` (c,): each cell's effect, NaN if unmeasured."""
+    """``mean`` (n,): each row's height, up to a constant; ``cells`` (c,): each cell's effect, NaN if unmeasured.
+
+    ``capped`` (n,): rows with a score so low that it was raised first, so that ``mean`` is not theirs.
+    """
 
     mean: Floats
     cells: Floats
+    capped: Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +79,13 @@ class Comparison:
     the row's own sd if that is larger) and ``t`` make the interval ``low`` … ``high``; ``shared`` counts cells;
     ``pooled_sd`` is s_p. ``inside``: E, high ≥ 0.
     ``level``: every measured row's score as it would be on the chosen λ's cells; ``mean`` is its distance to the chosen
-    λ's. ``smooth``: the smoother's curve on the same scale.
+    λ's. ``smooth``: the smoother's curve on the same scale, in which ``capped`` rows stand too high.
     """
 
     chosen: int
     level: Floats
     smooth: Floats
+    capped: Rows
     mean: Floats
     sd: Floats
     se: Floats
@@ -125,6 +130,7 @@ def compare(grid: Grid, chosen: int) -> Comparison:
         chosen=chosen,
         level=level,
         smooth=curve.mean + reference,
+        capped=curve.capped,
         mean=mean,
         sd=sd,
         se=se,
@@ -167,7 +173,7 @@ def smoothed(grid: Grid, sigma: float) -> Curve:
     places, row_of = _places(grid.decades)
     total, held = (_gathered(values, row_of, len(places)) for values in (sums, counts))
     posterior = smooth(places, total, held, sigma)
-    return Curve(mean=posterior.mean[row_of], cells=posterior.cells)
+    return Curve(mean=posterior.mean[row_of], cells=posterior.cells, capped=np.any(capped > grid.scores, axis=1))
 
 
 def choose(grid: Grid) -> tuple[int, str]:

@@ -193,8 +193,20 @@ def test_a_constant_added_to_a_fold_shifts_no_points_relation_to_the_others(seed
     ours, theirs = answer(slots, have, now), answer(slots, moved, now)
     shift = [there.mean - here.mean for here, there in zip(ours.curve, theirs.curve, strict=True)]
     assert shift == pytest.approx([steps / 64 / 5] * len(shift), abs=1e-9)
-    smooth = [there.smooth - here.smooth for here, there in zip(ours.curve[1:], theirs.curve[1:], strict=True)]
+    pairs = [(here.smooth, there.smooth) for here, there in zip(ours.curve[1:], theirs.curve[1:], strict=True)]
+    assert all((here is None) == (there is None) for here, there in pairs)
+    smooth = [there - here for here, there in pairs if here is not None]
     assert smooth == pytest.approx([steps / 64 / 5] * len(smooth), abs=1e-9)
+
+
+def test_the_smoothed_curve_ends_where_scores_were_capped() -> None:
+    """At a cliff it would hang in the air, far above the points."""
+    slots, scores = slots_at(lams(17)), world(17)
+    cliff = {key: 0.1 if key.slot >= 15 else score for key, score in scores.items()}
+    smooth = {point.slot: point.smooth for point in answer(slots, cliff).curve}
+    assert smooth[15] is None
+    assert smooth[16] is None
+    assert smooth[11] is not None
 
 
 def test_a_lambda_dropped_after_the_chosen_ones_luckiest_fold_is_not_shown_low() -> None:

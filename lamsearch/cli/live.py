@@ -73,7 +73,7 @@ def sentence(progress: Progress) -> str:
     """One line: what is done, what it says, how long it will take."""
     parts = [
         f"{progress.fits_done}/{progress.fits_expected} fold fits",
-        f"{progress.slots} λ's: {progress.complete} complete, {progress.parked} dropped, {progress.failed} failed",
+        f"{progress.slots} λ's: {progress.complete} complete, {progress.parked} set aside, {progress.failed} failed",
     ]
     if progress.best is not None:
         parts.append(f"best so far λ/m = {progress.best:.2e} ({_score(progress.best_mean)})")
@@ -105,10 +105,12 @@ def panel(progress: Progress, *, width: int, height: int) -> RenderableType:
         Text(f"{progress.fits_done}/{progress.fits_expected} fits", no_wrap=True),
         Text("" if progress.eta_s is None else f"~{duration(progress.eta_s)} left", style="dim", no_wrap=True),
     )
-    lines = [f"{progress.slots} λ's: {progress.complete} complete, {progress.parked} dropped, {progress.failed} failed"]
+    lines = [
+        f"{progress.slots} λ's: {progress.complete} complete, {progress.parked} set aside, {progress.failed} failed"
+    ]
     if progress.best is not None:
         lines.append(f"best so far λ/m = {progress.best:.2e}: {_score(progress.best_mean)}")
     if height >= ROOM:
         curve = sketch(progress.curve, progress.baseline, progress.range, width=min(width, WIDEST), height=ROWS)
-        lines += [*curve, "● all folds  ○ running  · dropped  ┄ λ = 0"] if curve else []
+        lines += [*curve, "● all folds  ○ running  · set aside  ┄ λ = 0"] if curve else []
     return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))

@@ -28,7 +28,7 @@ def verdict(answer: Answer) -> Markup:
         f"A bar is the paired 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
         f"that λ cannot be told from {figures.BEST} (blue; shaded as far as all folds were measured). Open circles "
         "were dropped early and could not be chosen; a digit is the number of folds they had, a grey triangle a score "
-        "below the frame. The thin line is the smoothed curve, in which very low scores are capped."
+        "below the frame. The thin line is the smoothed curve; it ends where scores are so low that it leaves them out."
     )
     return el(
         "section",
