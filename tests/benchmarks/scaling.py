@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
+import torch
 
 from lamsearch import environment
+from lamsearch.bench import sgemm_peak
 from tests.benchmarks.common import save, shown, study, summary
 from tests.benchmarks.fit_cost import busy
 
@@ -68,12 +71,37 @@ def _watch(process: subprocess.Popen[bytes]) -> dict[str, float]:
 
 
 def speed_up(rounds: int) -> dict[str, Any]:
-    """Fold fits per second of as many processes as there are cores, over those of one."""
+    """Fold fits per second of as many processes as there are cores, over those of one; and the machine's own limit.
+
+    That is the same ratio for processes which multiply matrices in their caches and share nothing at all.
+    """
     config, cores = study("fashion", 1000, epochs=2), environment.cores()
-    pairs = [(busy(config, 2, 1), busy(config, 2, cores)) for _ in range(rounds)]
-    ratios = [alone / together for alone, together in pairs]
-    print(f"workers: {cores} do {shown(ratios)} times the work of one")
-    return {"cores": cores, "times": summary(ratios)}
+    ratios, limits = [], []
+    for _ in range(rounds):
+        alone, together = busy(config, 4, 1), busy(config, 4, cores)
+        ratios.append(alone / together)
+        limits.append(_peaks(cores) / _peaks(1))
+    print(f"workers: {cores} do {shown(ratios)} times the work of one; of SGEMM alone {shown(limits)} times")
+    return {"cores": cores, "times": summary(ratios), "sgemm_times": summary(limits)}
+
+
+def _peaks(n: int) -> float:
+    """SGEMM operations per second of ``n`` processes together, each on one thread."""
+    context = get_context("spawn")
+    barrier, queue = context.Barrier(n), context.Queue()
+    workers = [context.Process(target=_multiply, args=(barrier, queue)) for _ in range(n)]
+    for worker in workers:
+        worker.start()
+    found = [queue.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return float(sum(found))
+
+
+def _multiply(barrier: Any, queue: Any) -> None:
+    torch.set_num_threads(1)
+    barrier.wait()
+    queue.put(median(sgemm_peak(torch.device("cpu")) for _ in range(5)))
 
 
 def main() -> None:
