@@ -28,7 +28,7 @@ from lamsearch.splits import Split
 CHUNK = 64
 """Most images in one forward pass. Larger batches are gradient sums over chunks: activations stay in the cache."""
 CHUNK_PIXELS = 16 * 28 * 28
-"""So many pixels are enough: half a batch of 28×28 or 32×32 cost 5 to 9 % less than a whole one (Zen 5, 1 MiB L2 a core).
+"""So many pixels are enough: half batches of 28×28 or 32×32 cost 5 to 9 % less than whole ones (1 MiB of L2).
 
 Chunks below 16 images lose more to calls than they gain.
 """
