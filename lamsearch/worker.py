@@ -5,31 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 
-from lamsearch import dossier, lockstep, preparation, refit
+from lamsearch import lockstep, preparation, refit
 from lamsearch.answer import to_json
-from lamsearch.errors import InputError, LamsearchError, NoAnswerYet, UnknownStudy
+from lamsearch.errors import InputError, LamsearchError, NoAnswerYet
 from lamsearch.executor import Executor, choose, devices, name_of, place
 from lamsearch.heart import Heart, beating
+from lamsearch.mirroring import Mirroring
 from lamsearch.problem import Interrupted, Member, Problem
 from lamsearch.records import FoldResult, Stopped
 from lamsearch.splits import Indices
 from lamsearch.stopping import Stop
 from lamsearch.store import Claim, Store, StudyRow, WorkerInfo
-
-VERDICT_EVERY_S = 60.0
-"""How often the dashboard's verdict and curve are refreshed while a study runs, at most."""
-
-MIRROR_SHARE = 50
-"""Optuna's copy is brought up to date at most this many of its own durations apart: about 2 % of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +66,7 @@ class Worker:
         self.heart = Heart()
         self._ready: dict[int, Ready] = {}
         self._refused: set[int] = set()
-        self._whole: set[int] = set()
-        self._next_mirror = 0.0
-        self._next_verdict = time.monotonic() + VERDICT_EVERY_S
+        self.mirroring = Mirroring(store, 0, self._say)
 
     def run(self) -> int:
         """Serve until stopped or, with ``exit_when_done``, until no study is open that this worker can serve."""
@@ -84,6 +75,7 @@ class Worker:
             torch.set_num_threads(1)  # one process per core: threads would only wait for each other
         info = WorkerInfo(host=os.uname().nodename, pid=os.getpid(), device=str(self.device))
         self.worker_id = self.store.register(info)
+        self.mirroring = Mirroring(self.store, self.worker_id, self._say)
         try:
             with beating(self.store, self.worker_id, every_s=self.store.service.beat_s) as self.heart:
                 self._serve()
@@ -94,7 +86,7 @@ class Worker:
     def _serve(self) -> None:
         while not self.stop():
             studies = self._open_studies()
-            if not studies and self._copies_whole() and self.options.exit_when_done:
+            if not studies and self.mirroring.finished(self._wanted) and self.options.exit_when_done:
                 return
             # A list: every open study gets its turn, whatever the ones before it had to do.
             if not any([self._step(study) for study in studies]):  # noqa: C419
@@ -107,17 +99,10 @@ class Worker:
     def _wanted(self, study: StudyRow) -> bool:
         return not self.options.studies or study.name in self.options.studies
 
-    def _copies_whole(self) -> bool:
-        """Finish Optuna's copy of studies that are done, if its last writer died; False if another is at it."""
-        behind = [row for row in self.store.behind() if row.id not in self._whole and self._wanted(row)]
-        self._whole |= {row.id for row in behind if self._mirror(row, now=True)}
-        return self._whole.issuperset(row.id for row in behind)
-
     def _step(self, study: StudyRow) -> bool:
         """One claim of one study, worked off. False if there was nothing to do."""
         if self.stop():
             return True
-        self._whole.discard(study.id)
         try:
             ready = self._made_ready(study)
         except InputError as error:
@@ -131,7 +116,7 @@ class Worker:
             self._work_off(study, fits, partial(self._fit, fits, ready.executor))
         if not claims:
             return self._conclude(study, ready)
-        self._mirror(study)
+        self.mirroring.bring(study)
         return True
 
     def _claims(self, study: StudyRow, n: int) -> list[Claim]:
@@ -202,7 +187,7 @@ class Worker:
         claim = self.store.claim_refit(study.id, self.worker_id)
         if isinstance(claim, Claim):
             self._work_off(study, (claim,), partial(self._answer, study, claim, ready))
-        self._mirror(study, now=isinstance(claim, Claim))
+        self.mirroring.bring(study, now=isinstance(claim, Claim))
         return isinstance(claim, Claim)
 
     def _answer(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
@@ -217,33 +202,6 @@ class Worker:
         return dataclasses.replace(
             result, worker=self.name, executor=executor.description, hardware=name_of(self.device)
         )
-
-    def _mirror(self, study: StudyRow, *, now: bool = False) -> bool:
-        """Bring Optuna's copy up to date, and now and then the dashboard's verdict; seldom enough to cost little.
-
-        False if that is left to another worker, or to a later call.
-        """
-        began = time.monotonic()
-        if now or began >= self._next_mirror:
-            verdict = now or began >= self._next_verdict
-            publish = partial(self._publish, study) if verdict else None
-            whole = self.store.mirror(study.id, self.worker_id, then=publish, in_turn=not now)
-            took = time.monotonic() - began
-            self._next_mirror = time.monotonic() + MIRROR_SHARE * took
-            if verdict:
-                self._next_verdict = time.monotonic() + max(VERDICT_EVERY_S, MIRROR_SHARE * took)
-            return whole
-        return False
-
-    def _publish(self, study: StudyRow, optuna: Any) -> None:
-        from lamsearch import dashboard  # noqa: PLC0415 - plotly and optuna-dashboard: a second, and seldom
-
-        try:
-            answer = dossier.current_answer(self.store, self.store.study(study.name))
-            if answer is not None:
-                dashboard.publish(optuna, study.name, answer)
-        except UnknownStudy:
-            pass  # deleted, here or in the dashboard: nothing to show it to
 
     def _say(self, line: str) -> None:
         self.options.say(f"lamsearch worker {self.name}: {line}")

@@ -24,7 +24,7 @@ LAYERS = [
         *("preparation", "problem", "progress", "pruner", "reference", "stack", "stacked", "tables", "training"),
     },
     {"store", "report"},
-    {"dossier", "heart", "worker", "refit", "dashboard"},
+    {"dossier", "heart", "mirroring", "worker", "refit", "dashboard"},
     {"cli", "__main__"},
 ]
 HEAVY = {
