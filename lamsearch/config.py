@@ -77,7 +77,7 @@ class TrainingConfig(_Table):
 class SearchConfig(_Table):
     """``[search]``: which λ's, how they are compared, and how much may be spent."""
 
-    trials: int = Field(default=33, ge=1, le=100_000)
+    trials: int = Field(default=17, ge=1, le=100_000)
     folds: int = Field(default=5, ge=2)
     low: LamOverM | None = Field(default=None, description="lowest λ/m")
     high: LamOverM | None = Field(default=None, description="highest λ/m")

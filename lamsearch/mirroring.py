@@ -1,4 +1,4 @@
-"""A worker's share in keeping Optuna's copy, and the verdict in the dashboard, up to date: seldom enough to cost little."""
+"""Optuna's copy, and the verdict in the dashboard, kept up to date by one worker: seldom enough to cost little."""
 
 from __future__ import annotations
 
