@@ -57,7 +57,7 @@ def measured_range(answer: Answer) -> tuple[float, float]:
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
     low, high = measured_range(answer)
-    others = sum(not low <= value <= high for value in answer.indistinguishable_partial)
+    others = [value for value in answer.indistinguishable_partial if not low <= value <= high]
     measured = sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
     if not measured:
         text = "No λ > 0 has been measured on all folds yet."
@@ -74,10 +74,15 @@ def how_sure(answer: Answer) -> str:
     else:
         text = f"None of the other {measured - 1} λ's measured on all folds does as well ({CONFIDENCE} confidence)."
     if zero_in_range(answer):
-        text += " λ = 0 is better still." if answer.verdict == "hurts" else " λ = 0 cannot be told from them either."
+        text += (
+            " λ = 0 is better still."
+            if answer.verdict == "hurts"
+            else f" λ = 0 cannot be told from {'it' if low == high else 'them'} either."
+        )
     if others:
-        why = "without all folds" if answer.budget.unfinished else "dropped early, as unlikely to do better,"
-        text += f" {count(others, 'other λ')} {why} cannot be ruled out."
+        why = "not measured on all folds yet" if answer.budget.unfinished else "dropped early as unlikely to do better"
+        where = f"from {lam(min(others))} to {lam(max(others))}" if len(others) > 1 else f"λ = {lam(others[0])}"
+        text += f" {count(len(others), 'other λ')}, {where}, {why}, cannot be ruled out."
     return text
 
 

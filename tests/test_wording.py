@@ -88,8 +88,9 @@ def test_how_sure_speaks_of_fully_measured_lambdas_and_counts_the_others() -> No
     assert (low, high) == (min(whole), max(whole))
     text = wording.how_sure(HELPS)
     assert text.startswith(f"5 folds cannot tell λ's from {numerals.lam(low)} to {numerals.lam(high)} apart")
-    outside = sum(not low <= lam <= high for lam in HELPS.indistinguishable_partial)
-    assert f"{outside} other λ's dropped early, as unlikely to do better, cannot be ruled out." in text
+    outside = [lam for lam in HELPS.indistinguishable_partial if not low <= lam <= high]
+    ends = f"from {numerals.lam(min(outside))} to {numerals.lam(max(outside))}"
+    assert f"{len(outside)} other λ's, {ends}, dropped early as unlikely to do better, cannot be ruled out." in text
     assert "factor of" not in text
 
 
