@@ -86,10 +86,25 @@ class Autograd:
         return OrderedDict((name, value.detach().clone()) for name, value in self._model.named_parameters())
 
 
+LARGE_PIXELS = 24 * 24
+"""Images of so many pixels and more are large: torch's AVX-512 convolutions then beat ``Chain``."""
+
+
+def by_hand(problem: Problem) -> bool:
+    """True where ``Chain`` is faster: the built-in networks on a CPU, except for large images on one with AVX-512.
+
+    A rule, not a measurement: a fold fit must give the same bits whenever it is repeated on the same type of CPU.
+    """
+    if problem.layers is None or problem.device.type != "cpu":
+        return False
+    large = problem.shape[1] * problem.shape[2] >= LARGE_PIXELS and problem.layers[0].kind == "conv"
+    return not (large and "AVX512" in torch.backends.cpu.get_cpu_capability())
+
+
 def engine_for(problem: Problem, seed: int) -> Engine:
-    """The engine of a member whose fold has this seed: by hand for the built-in networks on a CPU."""
+    """The engine of a member whose fold has this seed."""
     model = models.build(problem.model.kind, problem.shape, problem.n_classes, seed=seed)
     model.to(problem.device, problem.dtype)
-    if problem.layers is None or problem.device.type != "cpu":
+    if not by_hand(problem) or problem.layers is None:
         return Autograd(model, channels_last=problem.layers is not None)
     return Chain(problem.layers, models.seen(problem.layers, problem.shape), model.state_dict())

@@ -18,6 +18,7 @@ from lamsearch.cache import cache_folders, writable
 from lamsearch.candidates import TRAINERS, Candidate, Timing, measure, out_of_memory
 from lamsearch.config import StudyConfig
 from lamsearch.datasets import DataSet
+from lamsearch.engine import by_hand
 from lamsearch.errors import InputError
 from lamsearch.problem import Member, Problem, problem
 from lamsearch.records import FoldResult
@@ -123,7 +124,8 @@ class Executor:
         """For the record beside each result."""
         device = self._problem.device
         threads = f", {torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
-        return f"{self._candidate} on {device}, torch {torch.__version__}{threads}"
+        engine = " by hand" if self._candidate == LOOP and by_hand(self._problem) else ""
+        return f"{self._candidate}{engine} on {device}, torch {torch.__version__}{threads}"
 
     def train(self, members: Sequence[Member], *, stop: Callable[[], bool] | None = None) -> tuple[FoldResult, ...]:
         """The results of all members, in their order. Raises Interrupted, and InputError if one model is too large."""

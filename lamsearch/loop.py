@@ -27,11 +27,6 @@ from lamsearch.splits import Split
 
 CHUNK = 64
 """Most images in one forward pass. Larger batches are gradient sums over chunks: activations stay in the cache."""
-CHUNK_PIXELS = 16 * 28 * 28
-"""So many pixels are enough: half batches of 28×28 or 32×32 cost 5 to 9 % less than whole ones (1 MiB of L2).
-
-Chunks below 16 images lose more to calls than they gain.
-"""
 STOP_CHECK_S = 0.5
 
 
@@ -97,7 +92,6 @@ class Run:
         self._signs = losses.sign_strength(problem.loss, lam_over_m)
         self._optimiser = Optimiser(self._penalised, free, lam_over_m, problem.loss, problem.training)
         self._val = torch.from_numpy(split.val).to(problem.device)
-        self._chunk = min(CHUNK, max(16, CHUNK_PIXELS // (problem.shape[1] * problem.shape[2])))
         self.ledger = Ledger(
             train=problem.train_labels.cpu().numpy()[split.train],
             val=problem.labels.cpu().numpy()[split.val],
@@ -153,7 +147,7 @@ class Run:
         norm_sums = torch.zeros(len(engine.weights()), dtype=problem.dtype, device=problem.device)
         for batch in batches:
             engine.clear()
-            for chunk in torch.split(batch, self._chunk):
+            for chunk in torch.split(batch, CHUNK):
                 self._check_stop()
                 images, labels = self._gather(chunk, problem.train_labels)
                 outputs = engine.forward(images, training=True)
@@ -178,7 +172,7 @@ class Run:
     def _validate(self) -> Outcome:
         found: list[Tensor] = []
         predicted: list[Tensor] = []
-        for chunk in torch.split(self._val, self._chunk):
+        for chunk in torch.split(self._val, CHUNK):
             self._check_stop()
             images, labels = self._gather(chunk, self._problem.labels)
             outputs = self._engine.forward(images, training=False)

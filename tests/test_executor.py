@@ -4,7 +4,7 @@ import pytest
 import torch
 from training_worlds import blobs, small_problem, study
 
-from lamsearch import candidates, executor
+from lamsearch import candidates, engine, executor
 from lamsearch.bench import bench, sgemm_peak, step_flops
 from lamsearch.candidates import Candidate, measure
 from lamsearch.errors import InputError
@@ -161,3 +161,15 @@ def test_the_bench_prints_a_row_per_trainer():
     assert len(found.lines()) == 3 + len(found.rows)
     assert json.loads(json.dumps(found.to_json()))["shape"] == [1, 16, 16]
     assert sgemm_peak(torch.device("cpu")) > 1e9
+
+
+@pytest.mark.parametrize(
+    ("capability", "shape", "expected"),
+    [("AVX2", (3, 32, 32), True), ("AVX512", (3, 32, 32), False), ("AVX512", (1, 16, 16), True)],
+)
+def test_the_engine_on_a_cpu_follows_from_its_type_and_the_images(capability, shape, expected, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    ready = small_problem(blobs(30, shape=shape))
+    assert engine.by_hand(ready) is expected
+    assert isinstance(engine.engine_for(ready, 1), engine.Chain if expected else engine.Autograd)
+    assert ("by hand" in Executor(ready, Choice(candidate=LOOP)).description) is expected

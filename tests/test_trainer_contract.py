@@ -7,10 +7,21 @@ import pytest
 import torch
 from training_worlds import blobs, small_problem
 
+from lamsearch import engine
 from lamsearch.fused import FusedTrainer
 from lamsearch.training import LoopTrainer, Member, ReferenceTrainer
 
-TRAINERS = [LoopTrainer, FusedTrainer]
+
+class LoopByAutograd(LoopTrainer):
+    """The loop as it is for large images on a CPU with AVX-512."""
+
+    def __init__(self, *given, **more):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "by_hand", lambda problem: False)
+            super().__init__(*given, **more)
+
+
+TRAINERS = [LoopTrainer, LoopByAutograd, FusedTrainer]
 LOSSES = ["cross_entropy", "mse"]
 COMBINATIONS = [
     (penalty, optimiser)
