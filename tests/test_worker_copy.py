@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import optuna
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy import insert, select
 from test_worker import QUICK, opened, serve, study_config
 
+from lamsearch.cli.session import conclude
 from lamsearch.stopping import Stop
 from lamsearch.store import Store, tables
 
@@ -64,3 +67,24 @@ def test_a_copy_that_is_whole_is_left_alone(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Store, "mirror", lambda self, study_id, *_arguments, **_options: calls.append(study_id))
     serve(store)
     assert (calls, store.behind()) == ([], [])
+
+
+def test_the_files_of_a_run_name_every_trial_though_the_copys_writer_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = opened(tmp_path, study_config(search={"pruner": "none"}))
+    monkeypatch.setattr(Store, "mirror", lambda *_arguments, **_options: False)
+    stop = Stop()
+    ending = threading.Timer(20.0, stop.set)
+    ending.start()
+    worker = threading.Thread(target=serve, args=(store, stop))
+    worker.start()
+    while store.study("small").state != "done" and not stop():
+        time.sleep(0.05)
+    stop.set()
+    worker.join()
+    ending.cancel()
+    monkeypatch.undo()
+    conclude(store, store.study("small"), tmp_path / "out", as_json=False)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert [f'id="trial-{number}"' in page for number in range(6)] == [True] * 5 + [False]

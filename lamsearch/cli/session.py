@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lamsearch.store import Store, StudyRow
 
 POLL_S = 0.5
+COPY_S = 15.0
+"""How long the files wait for Optuna's copy at most: they name its trial numbers, and do without if need be."""
 VALUES_AT = 23
 """Column at which the values of ``wording.terminal`` begin."""
 _LEFT = {error.exit_code: error for error in (StorageFull, StorageUnavailable)}
@@ -71,9 +74,22 @@ def conclude(store: Store, row: StudyRow, folder: Path, *, as_json: bool) -> Non
     typer.echo(
         json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer))
     )
+    if row.state == "done":
+        _number_trials(store, row)
     write_files(store, row, folder)
     if not as_json:
         typer.echo(f"files: {folder}/ (report.html, answer.json, curve.png, …)")
+
+
+def _number_trials(store: Store, row: StudyRow) -> None:
+    """Wait until every λ has its Optuna trial; if nobody is at it (its writer died), make them here."""
+    deadline = time.monotonic() + COPY_S
+    # An error of Optuna's has been said by the worker that met it, and costs no answer.
+    with contextlib.suppress(Exception):
+        while any(row.id == behind.id for behind in store.behind()) and time.monotonic() < deadline:
+            if store.mirror(row.id):
+                break
+            time.sleep(0.1)
 
 
 def fitted(text: str) -> str:
