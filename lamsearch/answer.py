@@ -138,10 +138,10 @@ class Answer:
     """The result object that terminal, JSON, HTML and dashboard all read.
 
     λ's without ``_over_m`` in the name are λ itself. ``indistinguishable`` is E, rising, with 0.0 for a baseline in E;
-    ``indistinguishable_partial`` its members that lack folds; the range spans the others > 0 (and λ̂).
+    ``indistinguishable_partial`` its members that lack folds; the range spans all those > 0.
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
-    ``matters`` is False once both ends of ``gain`` are too small to care about. ``collapsed``: λ's, and 0.0, of which
-    some fold fit became NaN or never got past chance.
+    ``matters`` is False once both ends of ``gain`` are within ``margin`` of 0, too small to care about. ``collapsed``:
+    λ's, and 0.0, of which some fold fit became NaN or never got past chance. ``other_metric_gain``: over λ = 0.
     """
 
     study: str
@@ -183,6 +183,8 @@ class Answer:
     test: TestScore | None = None
     notes: tuple[str, ...] = field(default=())
     collapsed: tuple[float, ...] = field(default=())
+    other_metric_gain: float | None = None
+    margin: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)

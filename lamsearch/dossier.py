@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch import environment, selection, wording
+from lamsearch import environment, fates, selection
 from lamsearch.answer import Answer, Budget, Dossier, StudyMeta, TestScore, from_json
 from lamsearch.config import StudyConfig, flatten
 from lamsearch.errors import NoAnswerYet
@@ -158,7 +158,7 @@ def command(config: StudyConfig) -> str:
 def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
     """One record per λ, the baseline first: what ``lamsearch trials`` prints.
 
-    ``mean`` is over ``fold_scores``; ``score``, ``as_good`` and ``fate`` are the answer's.
+    ``mean`` is over ``fold_scores``; ``score``, ``in_range`` and ``fate`` are the answer's.
     """
     answer = current_answer(store, study)
     points = {point.slot: point for point in answer.curve} if answer else {}
@@ -186,12 +186,12 @@ def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
                 "state": state,
                 "mean": float(np.mean(first)) if first else None,
                 "score": point.mean if point else None,
-                "as_good": point.in_range if point and point.mean is not None else None,
+                "in_range": point.in_range if point and point.mean is not None else None,
                 "folds": len(first),
                 "fold_scores": first,
                 "replicate_scores": [table.scores[key] for key in keys if key.replicate > 0],
                 "dropped_after": parked.after if parked and state in ("pruned", "parked") else None,
-                "fate": wording.fate(answer, point) if answer and point else None,
+                "fate": fates.fate(answer, point) if answer and point else None,
                 "reason": row.failed or (parked.reason if parked and state in ("pruned", "parked") else None),
             }
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lamsearch.answer import Edge
 
@@ -11,23 +11,31 @@ FURTHER = 10.0
 
 
 def edges(
-    measured: Sequence[float], inside: Sequence[float], *, zero_inside: bool, searched: tuple[float, float]
+    measured: Sequence[float],
+    inside: Sequence[float],
+    *,
+    partial: Collection[float],
+    zero_inside: bool,
+    searched: tuple[float, float],
 ) -> tuple[Edge, ...]:
-    """Edges of E. All values are λ/m > 0, rising: ``measured`` ones, and those ``inside`` E.
+    """Edges of E. All values are λ/m > 0, rising: ``measured`` ones, those ``inside`` E, its ``partial`` members.
 
     ``zero_inside``: the baseline is in E as well. ``searched``: the range asked for.
     """
+
+    def end(which: str, place: float) -> str:
+        few = ", dropped early," if place in partial else ""
+        return f"the {which} end of the range (λ/m = {place:.2g}){few} cannot be told from the best λ"
+
     low, high = min(searched[0], measured[0]), max(searched[1], measured[-1])
     found = []
     if inside[0] == measured[0]:
         if zero_inside:
-            found.append(Edge(side="low", message="the low end of the range is as good as the best λ, and so is λ = 0"))
+            found.append(Edge(side="low", message=f"{end('low', measured[0])}, and neither can λ = 0"))
         else:
-            message = (
-                f"the low end of the range (λ/m = {measured[0]:.2g}) is as good as the best λ: search further down"
-            )
+            message = f"{end('low', measured[0])}: search further down"
             found.append(Edge(side="low", message=message, low=low / FURTHER, high=high))
     if inside[-1] == measured[-1]:
-        message = f"the high end of the range (λ/m = {measured[-1]:.2g}) is as good as the best λ: search further up"
+        message = f"{end('high', measured[-1])}: search further up"
         found.append(Edge(side="high", message=message, low=low, high=high * FURTHER))
     return tuple(found)

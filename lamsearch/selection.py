@@ -7,21 +7,21 @@ The formulas live in ``pairs``, ``smooth`` and ``optimism``; this module puts th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from lamsearch import edges, optimism, pairs
-from lamsearch.answer import Answer, Budget, Interval, Optimism, StudyMeta, TestScore, Verdict
+from lamsearch.answer import Answer, Budget, Edge, Interval, Optimism, StudyMeta, TestScore, Verdict
 from lamsearch.curve import Case, curve, grid_of, rows_of
 from lamsearch.errors import NoAnswerYet
 from lamsearch.records import BASELINE, FitKey, Parked, ScoreTable
 from lamsearch.rules import Scale
 
-DETECTABLE = 3.1
-"""A true gain of so many SE₀ is seen in four of five studies (t + the 0.8 quantile)."""
+POWER = 0.8
+"""The smallest detectable gain is one that is shown in four of five studies."""
 
 
 def select(
@@ -53,12 +53,10 @@ def select(
     gain, detectable, verdict = _gain(case)
     one_se, classical = pairs.one_se(grid, case.versus), pairs.one_se_classical(grid, chosen)
     level, sem = _level(case)
-    # A λ dropped after a fold or two can hardly be told from anything: range and edges rest on whole λ's.
-    whole = case.versus.inside & grid.positive & grid.complete
-    whole[chosen] = True
-    members = np.flatnonzero(whole)
+    members = np.flatnonzero(case.versus.inside & grid.positive)
     best = case.lam_over_m(chosen)
     unpaired = _unpaired_sd(case)
+    other = _other(case, other_scores or {})
     k, m = meta.n_folds, meta.m
     return Answer(
         study=meta.study,
@@ -84,24 +82,19 @@ def select(
         helps=verdict == "helps",
         verdict=verdict,
         matters=verdict != "not_shown" or gain is None or max(gain.high, -gain.low) >= scale.margin,
+        margin=scale.margin,
         gain=gain,
         detectable_gain=detectable,
         cv=level,
         cv_sem=sem,
         corrected=_corrected(case, oof, positions),
-        edges=()
-        if not grid.complete[chosen]  # one fold says nothing about ends
-        else edges.edges(
-            [case.lam_over_m(row) for row in map(int, np.flatnonzero(grid.positive & grid.measured))],
-            [case.lam_over_m(row) for row in map(int, members)],
-            zero_inside=bool(case.versus.inside[~grid.positive].any()),
-            searched=(meta.low, meta.high),
-        ),
+        edges=_edges(case) if grid.complete[chosen] else (),  # one fold says nothing about ends
         paired_sd=case.versus.pooled_sd,
         unpaired_sd=unpaired,
         variance_ratio=(unpaired / case.versus.pooled_sd) ** 2 if unpaired and case.versus.pooled_sd else None,
         other_metric="log_loss" if meta.metric == "accuracy" else "accuracy",
-        other_metric_lam=_other(case, other_scores or {}),
+        other_metric_lam=other.lam if other else None,
+        other_metric_gain=other.gain if other else None,
         curve=curve(case, parked),
         budget=budget,
         test=test,
@@ -117,7 +110,22 @@ def _gain(case: Case) -> tuple[Interval | None, float | None, Verdict]:
     row = int(zero[0])
     gain = Interval(mean=float(-versus.mean[row]), low=float(-versus.high[row]), high=float(-versus.low[row]))
     verdict: Verdict = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
-    return gain, DETECTABLE * float(versus.se[row]), verdict
+    # A true gain d is shown if its estimate exceeds t·SE; estimates scatter around d with that SE.
+    found = float(versus.t[row] + stdtrit(versus.shared[row] - 1 + pairs.PRIOR_FREEDOM, POWER))
+    return gain, found * float(versus.se[row]), verdict
+
+
+def _edges(case: Case) -> tuple[Edge, ...]:
+    def places(rows: NDArray[np.bool_]) -> list[float]:
+        return [case.lam_over_m(int(row)) for row in np.flatnonzero(rows & case.grid.positive)]
+
+    return edges.edges(
+        places(case.grid.measured),
+        places(case.versus.inside),
+        partial=places(case.versus.inside & ~case.grid.complete),
+        zero_inside=bool(case.versus.inside[~case.grid.positive].any()),
+        searched=(case.meta.low, case.meta.high),
+    )
 
 
 def _level(case: Case) -> tuple[Interval, float]:
@@ -158,15 +166,26 @@ def _corrected(
     return optimism.tibshirani(case.grid.scores[full, : case.meta.n_folds], int(np.searchsorted(full, case.chosen)))
 
 
-def _other(case: Case, scores: Mapping[FitKey, float]) -> float | None:
-    """λ with the best mean of the other metric among complete λ's."""
-    means: list[tuple[float, float]] = []
-    for row in np.flatnonzero(case.grid.complete & case.grid.positive):
+class _Other(NamedTuple):
+    """What the other metric would choose. ``gain``: over λ = 0, if that is complete."""
+
+    lam: float
+    gain: float | None
+
+
+def _other(case: Case, scores: Mapping[FitKey, float]) -> _Other | None:
+    """λ with the best mean of the other metric among complete λ's; ties go to the larger λ."""
+    means: dict[float, float] = {}
+    for row in map(int, np.flatnonzero(case.grid.complete)):
         folds = [scores.get(FitKey(case.rows[row].slot, 0, fold)) for fold in range(case.meta.n_folds)]
         known = [score for score in folds if score is not None]
         if len(known) == case.meta.n_folds:
-            means.append((round(float(np.mean(known)), 9), case.lam_over_m(int(row))))
-    return max(means)[1] * case.meta.m if means else None
+            means[case.lam_over_m(row)] = round(float(np.mean(known)), 9)
+    zero = means.pop(0.0, None)
+    if not means:
+        return None
+    best, place = max((mean, place) for place, mean in means.items())
+    return _Other(lam=place * case.meta.m, gain=None if zero is None else best - zero)
 
 
 def _notes(case: Case, gain: Interval | None) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from lamsearch.answer import Answer, CurvePoint
+from lamsearch.answer import Answer
 from lamsearch.numerals import change, count, duration, lam, level, metric_name, percent, size, span
-from lamsearch.records import BASELINE, Parked
+from lamsearch.records import BASELINE
 
 CONFIDENCE = "95 %"
 
@@ -39,8 +39,11 @@ def _verdict(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return f"Regularisation hurts here. Use λ = 0; even the best λ > 0 found, {name}, does worse."
     if not answer.matters:
-        most, least = change(answer.metric, answer.gain.high), change(answer.metric, answer.gain.low)
-        return f"λ does not matter here. λ = {name} changes the score by {most} at the very best, {least} at worst."
+        limit = f"up to {lam(answer.range_high)}" if harmful(answer) else ""
+        return (
+            f"λ does not matter here{f', {limit}' if limit else ''}. λ = {name} instead of 0 changes the score by "
+            f"{span(answer.metric, answer.gain)} ({CONFIDENCE} interval): less than {margin(answer)} either way."
+        )
     if answer.verdict == "helps":
         return f"Regularisation helps. Use λ = {name}."
     if answer.gain.mean <= 0:
@@ -48,42 +51,49 @@ def _verdict(answer: Answer) -> str:
     return f"A gain over λ = 0 is not shown. λ = {name} scores best, but λ = 0 cannot be told from it."
 
 
-def measured_range(answer: Answer) -> tuple[float, float]:
-    """Ends of E among the λ's > 0 measured on all folds; of all of E as long as λ̂ itself lacks folds."""
-    members = set(answer.indistinguishable) - set(answer.indistinguishable_partial) - {0.0}
-    return (min(members), max(members)) if answer.lam in members else (answer.range_low, answer.range_high)
+def margin(answer: Answer) -> str:
+    """A gain that would not matter: ``1 pp``, ``0.03``."""
+    return f"{100 * answer.margin:g} pp" if answer.metric == "accuracy" else f"{answer.margin:g}"
+
+
+def harmful(answer: Answer) -> bool:
+    """True if λ's above E were measured, and found worse."""
+    return any(point.lam > answer.range_high and point.mean is not None for point in answer.curve)
+
+
+def measured(answer: Answer) -> int:
+    """λ's > 0 that were measured on all folds: those that could be chosen."""
+    return sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
 
 
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
-    low, high = measured_range(answer)
-    others = [value for value in answer.indistinguishable_partial if not low <= value <= high]
-    measured = sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
-    if not measured:
-        text = "No λ > 0 has been measured on all folds yet."
-    elif measured == 1:
-        text = f"λ = {lam(answer.lam)} alone was measured on all folds."
-    elif high > low:
-        precise = (
-            f"known to within a factor of {float(f'{high / low:.2g}'):g}"
-            if high <= 1000 * low
-            else "hardly pinned down"
-        )
-        text = f"{count(answer.n_folds, 'fold')} cannot tell λ's from {lam(low)} to {lam(high)} apart "
-        text += f"({CONFIDENCE} confidence){'' if others else f': λ is {precise}'}."
+    low, high = answer.range_low, answer.range_high
+    members = [value for value in answer.indistinguishable if value > 0]
+    text = "" if measured(answer) else "No λ > 0 has been measured on all folds yet. "
+    if len(members) > 1:
+        precise = f"known to within a factor of {float(f'{high / low:.2g}'):g}"
+        text += f"{count(answer.n_folds, 'fold')} cannot tell {len(members)} λ's from {lam(low)} to {lam(high)} apart "
+        text += f"({CONFIDENCE} confidence): λ is {precise if high <= 100 * low else 'hardly pinned down'}."
     else:
-        text = f"None of the other {measured - 1} λ's measured on all folds does as well ({CONFIDENCE} confidence)."
+        others = sum(point.mean is not None and point.lam > 0 for point in answer.curve) - 1
+        text += f"None of the other {others} λ's does as well ({CONFIDENCE} confidence)."
     if zero_in_range(answer):
         text += (
             " λ = 0 is better still."
             if answer.verdict == "hurts"
             else f" λ = 0 cannot be told from {'it' if low == high else 'them'} either."
         )
-    if others:
-        why = "not measured on all folds yet" if answer.budget.unfinished else "dropped early as unlikely to do better"
-        where = f"from {lam(min(others))} to {lam(max(others))}" if len(others) > 1 else f"λ = {lam(others[0])}"
-        text += f" {count(len(others), 'other λ')}, {where}, {why}, cannot be ruled out."
+    if (partial := len(answer.indistinguishable_partial)) and measured(answer):
+        text += f" {partial} of the {len(members)} " + (
+            "lack folds yet." if answer.budget.unfinished else _dropped(partial)
+        )
     return text
+
+
+def _dropped(number: int) -> str:
+    were = "was" if number == 1 else "were"
+    return f"{were} dropped before the last fold: less likely to be best, and less well known."
 
 
 def gain(answer: Answer) -> str:
@@ -94,7 +104,7 @@ def gain(answer: Answer) -> str:
     words = {"helps": "it helps", "hurts": "it hurts", "not_shown": "not shown"}[answer.verdict]
     text = f"{change(answer.metric, answer.gain.mean)} ({interval}): {words}"
     if answer.verdict == "not_shown" and answer.detectable_gain is not None:
-        text += f"; a gain of {size(answer.metric, answer.detectable_gain)} would have been seen"
+        text += f"; a true gain of {size(answer.metric, answer.detectable_gain)} is shown in four of five such studies"
     return text
 
 
@@ -105,7 +115,8 @@ def cross_validation(answer: Answer) -> str:
     if cells < answer.n_folds:
         text += f", from {cells} of {count(answer.n_folds, 'fold')}"
     if answer.corrected is not None:
-        text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of many"
+        text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of the "
+        text += f"{measured(answer)} measured on all folds"
     return text
 
 
@@ -125,8 +136,10 @@ def test(answer: Answer) -> str:
 
 def one_se(answer: Answer) -> str:
     """The largest λ within one standard error, paired."""
-    same = answer.lam_1se == answer.lam
-    return f"{both(answer, answer.lam_1se)}{', the same' if same else ''}"
+    if answer.lam_1se != answer.lam:
+        return both(answer, answer.lam_1se)
+    larger = any(point.lam > answer.lam and point.status == "complete" for point in answer.curve)
+    return f"{both(answer, answer.lam_1se)}, the same{'' if larger else ': no larger λ was measured on all folds'}"
 
 
 def cost(answer: Answer) -> str:
@@ -150,24 +163,6 @@ def cost(answer: Answer) -> str:
     )
 
 
-def parked(metric: str, why: Parked, rival: str) -> str:
-    """When a λ was dropped, and behind whom or why. ``rival``: how to name the λ that it lost to."""
-    text = f"dropped after {count(why.after, 'fold')}" if why.after else "dropped"
-    if why.rival is not None and why.margin is not None:
-        return f"{text}, {size(metric, why.margin)} behind {rival}"
-    return f"{text}: {why.reason}" if why.reason else text
-
-
-def fate(answer: Answer, point: CurvePoint) -> str:
-    """What became of one λ."""
-    if point.failed is not None:
-        return f"failed: {point.failed}"
-    if point.parked is not None and point.status == "pruned":
-        rival = next((p for p in answer.curve if p.slot == point.parked.rival), None)
-        return parked(answer.metric, point.parked, f"λ = {lam(rival.lam)}" if rival else "the best")
-    return f"{point.status} ({count(point.n_cells, 'fold')})"
-
-
 def would_change(answer: Answer) -> tuple[str, ...]:
     """What would change this answer, most important first."""
     said: list[str] = []
@@ -185,21 +180,29 @@ def would_change(answer: Answer) -> tuple[str, ...]:
         said.append("More images, folds or replicates: they would narrow the range of λ's that do as well.")
     if (partial := len(answer.indistinguishable_partial)) and answer.status == "final":
         said.append(
-            f"{count(partial, 'λ')} dropped early cannot be ruled out either; only a λ measured on all folds can be "
-            "chosen. Running without a pruner would measure them all."
+            f"Measuring on all folds the {count(partial, 'λ')} that were dropped early and cannot be told from λ̂ "
+            "(`--pruner none` does): only a λ measured on all folds can be chosen."
         )
     if answer.other_metric_lam is not None:
-        other = both(answer, answer.other_metric_lam)
-        same = math.isclose(answer.other_metric_lam, answer.lam)
-        said.append(
-            f"Judging by {metric_name(answer.other_metric)} instead of {metric_name(answer.metric)} would choose "
-            + ("the same λ." if same else f"λ = {other}.")
-        )
+        instead = f"{metric_name(answer.other_metric)} instead of {metric_name(answer.metric)}"
+        said.append(f"Judging by {instead}: {other_pick(answer)}.")
     said.append(
         "Other training: the best λ moves with the number of epochs and images, the learning rate and the network. "
         "λ/m carries over better than λ."
     )
     return (*said, *map(_sentence, answer.notes))
+
+
+def other_pick(answer: Answer) -> str:
+    """What the other metric would choose, among the λ's that the race has left, and how that compares with λ = 0."""
+    assert answer.other_metric_lam is not None
+    number = measured(answer)
+    name = "the same λ" if math.isclose(answer.other_metric_lam, answer.lam) else both(answer, answer.other_metric_lam)
+    text = f"{name}, the best of the {number} measured on all folds" if number > 1 else f"{name}, the only one measured"
+    if answer.other_metric_gain is None:
+        return text
+    better = "better" if answer.other_metric_gain >= 0 else "worse"
+    return f"{text}; {size(answer.other_metric, answer.other_metric_gain)} {better} than λ = 0"
 
 
 def _sentence(text: str) -> str:

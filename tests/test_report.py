@@ -181,11 +181,12 @@ def text_of(case: Dossier) -> str:
 def test_captions_and_text_alternatives_say_what_the_figures_show() -> None:
     case = dossier()
     rows = averages.by_slot(case.results)
-    base, best = rows[BASELINE], rows[case.answer.slot]
     said = evidence.gaps(case.answer, rows)
-    for row in (base, best):
+    stops = [row for _, row in evidence.stops(case.answer, rows)]
+    assert len(stops) == 3
+    for row in stops:
         assert numerals.change("accuracy", row.train_acc - row.val_acc) in said
-    assert f"{base.weight_norm:.4g}" in evidence.shrinking(case.answer, rows)
+        assert f"{row.weight_norm:.4g}" in evidence.shrinking(case.answer, rows)
     text = text_of(case)
     for alternative in (said, evidence.shrinking(case.answer, rows), evidence.vanishing(case.answer, rows)):
         assert text.count(" ".join(alternative.split())) == 3, "in the caption, and in both drawings"
@@ -215,8 +216,10 @@ def test_the_numbers_behind_the_figures_are_in_a_table() -> None:
     case = dossier(n_lams=17)
     html = tables.evidence(case.answer, averages.by_slot(case.results))
     assert html.count('<th data-v="') == len({result.key.slot for result in case.results})
-    for row in averages.by_slot(case.results).values():
+    means = {point.slot: point.mean for point in case.answer.curve}
+    for slot, row in averages.by_slot(case.results).items():
         assert f'data-v="{row.train_acc - row.val_acc:.12g}"' in html
+        assert f'data-v="{means[slot]:.12g}"' in html, "the one number for its validation score"
         assert f'data-v="{row.grad_norms["dense2"]:.12g}"' in html
 
 
@@ -305,6 +308,39 @@ def test_the_csv_holds_every_fold_score(case: Dossier) -> None:
         assert row["trial"] == str(case.trials.get(result.key.slot, ""))
         assert float(row["lam"]) == pytest.approx(result.lam_over_m * case.answer.m)
         assert float(row["grad_norm_conv1"]) == result.grad_norms["conv1"]
+
+
+def test_what_is_compared_in_a_sentence_is_averaged_over_the_same_folds() -> None:
+    case = dossier()
+    rows = averages.by_slot(case.results)
+    few = next(row for row in rows.values() if 0 < row.n < 5)
+    cells = {result.key.cell for result in few.results}
+    base, same = averages.on_shared_folds([rows[BASELINE], few])
+    own = [result.weight_norm for result in case.results if result.key.slot == BASELINE and result.key.cell in cells]
+    assert base.weight_norm == pytest.approx(sum(own) / len(own))
+    assert (base.n, same.n) == (few.n, few.n)
+    assert f"on {numerals.count(min(row.n for row in rows.values()), 'fold')}" in evidence.gaps(case.answer, rows)
+
+
+def test_the_smoothed_curve_breaks_where_it_leaves_out_a_lambda() -> None:
+    case = dossier()
+    drawn = sorted((p for p in case.answer.curve if p.lam > 0), key=lambda p: p.lam)
+    runs = zip(drawn, drawn[1:], drawn[2:], drawn[3:], drawn[4:], strict=False)
+    middle = next(run[2].lam for run in runs if all(point.smooth is not None for point in run))
+    gap = tuple(replace(p, smooth=None) if p.lam == middle else p for p in case.answer.curve)
+    thin = [
+        [mark for mark in figures.curve(found).marks if isinstance(mark, Line) and mark.opacity == 0.45]
+        for found in (case.answer, replace(case.answer, curve=gap))
+    ]
+    assert len(thin[1]) == len(thin[0]) + 1
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_curve_explains_its_marks_at_every_width(wide: bool) -> None:
+    scene = figures.curve(dossier().answer, wide=wide)
+    texts = [mark for mark in scene.marks if isinstance(mark, Text)]
+    for words in ("measured on all folds", "dropped early", "cannot be told from"):
+        assert any(words in mark.text and mark.y < scene.height for mark in texts)
 
 
 def test_averages_are_means_over_the_folds() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dossiers import dossier
 
-from lamsearch import numerals, wording
+from lamsearch import fates, numerals, wording
 from lamsearch.answer import Edge, Interval
 from lamsearch.records import FitKey, Parked
 from tests.score_worlds import answer, lams, slots_at
@@ -58,6 +58,7 @@ def test_every_verdict_has_its_own_words() -> None:
     assert wording.headline(HELPS) == f"Regularisation helps. Use λ = {numerals.lam(HELPS.lam)}."
     assert wording.headline(NOT_SHOWN).startswith("A gain over λ = 0 is not shown.")
     assert wording.headline(NO_MATTER).startswith("λ does not matter here.")
+    assert "(95 % interval): less than 1 pp either way." in wording.headline(NO_MATTER)
     as_good = replace(NOT_SHOWN, gain=Interval(mean=-0.001, low=-0.02, high=0.018))
     assert "λ = 0 scores at least as well as the best λ > 0 found" in wording.headline(as_good)
     assert wording.headline(HURTS).startswith("Regularisation hurts here. Use λ = 0;")
@@ -78,20 +79,44 @@ def test_without_a_baseline_nothing_is_claimed() -> None:
 
 def test_not_shown_names_the_gain_that_would_have_been_seen() -> None:
     assert NOT_SHOWN.detectable_gain is not None
-    assert f"{100 * NOT_SHOWN.detectable_gain:.2f} pp would have been seen" in wording.gain(NOT_SHOWN)
-    assert "would have been seen" not in wording.gain(HELPS)
+    shown = f"a true gain of {100 * NOT_SHOWN.detectable_gain:.2f} pp is shown in four of five such studies"
+    assert shown in wording.gain(NOT_SHOWN)
+    assert "four of five" not in wording.gain(HELPS)
 
 
-def test_how_sure_speaks_of_fully_measured_lambdas_and_counts_the_others() -> None:
-    low, high = wording.measured_range(HELPS)
-    whole = set(HELPS.indistinguishable) - set(HELPS.indistinguishable_partial) - {0.0}
-    assert (low, high) == (min(whole), max(whole))
+def test_lambda_does_not_matter_only_up_to_where_it_harms() -> None:
+    top = NO_MATTER.curve[-1]
+    harmful = replace(NO_MATTER, curve=(*NO_MATTER.curve, replace(top, lam=2 * top.lam, in_range=False)))
+    assert wording.headline(harmful).startswith(f"λ does not matter here, up to {numerals.lam(top.lam)}. ")
+
+
+def test_how_sure_names_the_whole_range_and_counts_its_dropped_members() -> None:
+    members = [lam for lam in HELPS.indistinguishable if lam > 0]
+    low, high, n = numerals.lam(min(members)), numerals.lam(max(members)), len(members)
     text = wording.how_sure(HELPS)
-    assert text.startswith(f"5 folds cannot tell λ's from {numerals.lam(low)} to {numerals.lam(high)} apart")
-    outside = [lam for lam in HELPS.indistinguishable_partial if not low <= lam <= high]
-    ends = f"from {numerals.lam(min(outside))} to {numerals.lam(max(outside))}"
-    assert f"{len(outside)} other λ's, {ends}, dropped early as unlikely to do better, cannot be ruled out." in text
-    assert "factor of" not in text
+    assert text.startswith(
+        f"5 folds cannot tell {n} λ's from {low} to {high} apart (95 % confidence): λ is hardly pinned down."
+    )
+    partial = len(HELPS.indistinguishable_partial)
+    assert partial > 1
+    assert f"{partial} of the {n} were dropped before the last fold" in text
+
+
+def test_lam_1se_says_when_no_larger_lambda_could_be_chosen() -> None:
+    same = replace(HELPS, lam_1se=HELPS.lam)
+    alone = replace(same, curve=tuple(p for p in HELPS.curve if p.status != "complete" or p.lam <= HELPS.lam))
+    assert wording.one_se(alone).endswith("the same: no larger λ was measured on all folds")
+    assert "no larger" not in wording.one_se(HELPS)
+
+
+def test_the_other_metric_knows_only_what_the_race_has_left() -> None:
+    judged = replace(HELPS, other_metric_lam=HELPS.lam, other_metric_gain=-0.0123)
+    number = wording.measured(judged)
+    assert wording.other_pick(judged) == (
+        f"the same λ, the best of the {number} measured on all folds; 0.0123 worse than λ = 0"
+    )
+    one = replace(judged, curve=tuple(p for p in HELPS.curve if p.lam in (0.0, HELPS.lam)))
+    assert "the only one measured" in wording.other_pick(one)
 
 
 def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
@@ -103,8 +128,8 @@ def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
 def test_a_lonely_best_is_said_to_be_lonely() -> None:
     alone = replace(HELPS, indistinguishable=(HELPS.lam,), indistinguishable_partial=())
     assert wording.how_sure(alone).startswith("None of the other ")
-    first = replace(alone, curve=tuple(point for point in HELPS.curve if point.lam in (0.0, HELPS.lam)))
-    assert "alone was measured on all folds" in wording.how_sure(first)
+    n = sum(point.mean is not None and point.lam > 0 for point in HELPS.curve)
+    assert f"None of the other {n - 1} λ's does as well" in wording.how_sure(alone)
 
 
 def test_edges_come_with_the_proposed_range() -> None:
@@ -123,9 +148,9 @@ def test_a_second_look_at_the_test_set_is_counted() -> None:
 
 def test_dropped_lambdas_name_their_rival_or_their_reason() -> None:
     parked = Parked(slot=3, after=1, rival=7, margin=0.0209, reason="behind others")
-    assert wording.parked("accuracy", parked, "λ = 127") == "dropped after 1 fold, 2.09 pp behind λ = 127"
+    assert fates.parked("accuracy", parked, "λ = 127") == "dropped after 1 fold, 2.09 pp behind λ = 127"
     stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="below the median at epoch 4")
-    assert wording.parked("accuracy", stopped, "") == "dropped: below the median at epoch 4"
+    assert fates.parked("accuracy", stopped, "") == "dropped: below the median at epoch 4"
 
 
 def test_the_terminal_block_holds_the_whole_answer() -> None:
@@ -155,7 +180,8 @@ def test_the_cost_counts_epochs_that_left_no_score() -> None:
 def test_factors_are_plain_numbers(high: float, factor: str) -> None:
     answer = dossier(n_lams=17).answer
     ends = {"lam": 1.0, "indistinguishable": (1.0, high), "indistinguishable_partial": (), "range_low": 1.0}
-    assert f"within a factor of {factor}." in wording.how_sure(replace(answer, range_high=high, **ends))
+    said = wording.how_sure(replace(answer, range_high=high, **ends))
+    assert (f"within a factor of {factor}." if high <= 100 else "λ is hardly pinned down.") in said
 
 
 def test_training_that_collapsed_everywhere_is_no_answer() -> None:
@@ -181,7 +207,6 @@ def test_a_provisional_answer_from_partial_folds_claims_no_ends_and_says_how_man
     assert found.edges == ()
     assert "from 1 of 5 folds" in said
     assert "No λ > 0 has been measured on all folds yet." in said
-    assert "alone" not in said
 
 
 def test_no_change_has_no_minus_sign() -> None:

@@ -105,12 +105,12 @@ def trials(
         writer.writerows({**record, **{key: " ".join(map(repr, record[key])) for key in lists}} for record in records)
     else:
         _table(
-            ("trial", "λ", "λ/m", "state", "score", "as good", "folds", "fold scores", "what became of it"),
+            ("trial", "λ", "λ/m", "state", "score", "differs", "folds", "fold scores", "what became of it"),
             [
                 (
                     "baseline" if record["slot"] < 0 else _shown(record["trial"], ""),
                     *(_shown(record["lam"], ".4g"), _shown(record["lam_over_m"], ".3e"), record["state"]),
-                    *(_shown(record["score"], ".4f"), {True: "yes", False: "no", None: "–"}[record["as_good"]]),
+                    *(_shown(record["score"], ".4f"), {True: "no", False: "yes", None: "–"}[record["in_range"]]),
                     *(record["folds"], " ".join(f"{score:.4f}" for score in record["fold_scores"])),
                     record["fate"] or "",
                 )

@@ -22,11 +22,12 @@ def figure(answer: Answer) -> go.Figure:
         ("dropped early", "circle-open", 0.45, [p for p in shown if p.status != "complete" and p.slot != BASELINE]),
         ("λ = 0", "diamond", 0.9, [p for p in shown if p.slot == BASELINE]),
     )
-    low, high = wording.measured_range(answer)
     target = go.Figure(layout={"template": None})  # the default one is 7 kB
     for name, symbol, opacity, points in groups:
         target.add_scatter(**_trace(answer, name, symbol, opacity, points))
-    target.add_vrect(x0=low, x1=high, fillcolor=BLUE, opacity=0.1, line_width=0, layer="below")
+    target.add_vrect(
+        x0=answer.range_low, x1=answer.range_high, fillcolor=BLUE, opacity=0.1, line_width=0, layer="below"
+    )
     _rule(target, answer.lam, "λ̂", {"color": BLUE}, right=False)
     if answer.lam_1se != answer.lam:
         _rule(target, answer.lam_1se, "λ₁ₛₑ", {"color": ORANGE, "dash": "dash"}, right=True)

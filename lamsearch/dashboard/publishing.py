@@ -54,7 +54,6 @@ def _find(storage: BaseStorage, study_name: str, stored_name: str) -> optuna.Stu
 
 def attributes(answer: Answer) -> dict[str, str | float | int]:
     """The answer's numbers as study attributes: short, flat, JSON."""
-    low, high = wording.measured_range(answer)
     found: dict[str, str | float | int] = {
         STUDY_ATTR: answer.study,
         "answer": wording.headline(answer),
@@ -65,8 +64,8 @@ def attributes(answer: Answer) -> dict[str, str | float | int]:
         "lam_1se": answer.lam_1se,
         "lam_1se_classical": answer.lam_1se_classical,
         "lam_carried": answer.lam_carried,
-        "as_good_from": low,
-        "as_good_to": high,
+        "range_low": answer.range_low,
+        "range_high": answer.range_high,
         "cv_mean": answer.cv.mean,
         "cv_sem": answer.cv_sem,
         "fold_fits": answer.budget.fold_fits,

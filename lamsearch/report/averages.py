@@ -25,6 +25,7 @@ class Averages:
     seconds: float
     grad_norms: dict[str, float]
     epochs: tuple[EpochScore, ...]
+    results: tuple[FoldResult, ...] = ()
 
     def score(self, metric: str, *, training: bool) -> float:
         """Training or validation score, higher is better."""
@@ -45,6 +46,18 @@ def by_slot(results: Iterable[FoldResult]) -> dict[int, Averages]:
     return {slot: _average(group) for slot, group in sorted(groups.items())}
 
 
+def on_shared_folds(rows: Sequence[Averages]) -> list[Averages]:
+    """The same λ's, averaged over the folds that all of them have; as they are if those are all, or none.
+
+    A mean over one fold and a mean over five differ by what is easy about that fold.
+    """
+    cells = [{result.key.cell for result in row.results} for row in rows]
+    common = set.intersection(*cells) if cells else set()
+    if not common or all(own == common for own in cells):
+        return list(rows)
+    return [_average([result for result in row.results if result.key.cell in common]) for row in rows]
+
+
 def _average(group: Sequence[FoldResult]) -> Averages:
     layers = list(group[0].grad_norms)
     shortest = min(len(result.epochs) for result in group)
@@ -61,6 +74,7 @@ def _average(group: Sequence[FoldResult]) -> Averages:
         seconds=sum(result.seconds for result in group),
         grad_norms={name: _mean([result.grad_norms.get(name, 0.0) for result in group]) for name in layers},
         epochs=tuple(_epoch([result.epochs[index] for result in group]) for index in range(shortest)),
+        results=tuple(group),
     )
 
 

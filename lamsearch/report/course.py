@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from lamsearch import numerals, wording
+from lamsearch import fates, numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, EpochScore
 from lamsearch.report import plots
@@ -43,7 +43,8 @@ def learning(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = T
         row, column = divmod(index, columns)
         left, top = 56 + column * (width + 18), 66 + ROW * row
         panel = Panel(left=left, right=left + width, top=top, bottom=top + ROW - 60)
-        _panel(scene, plots.value_axis(panel, values), name, lines[slot], write if column == 0 else None)
+        few = f" ({numerals.count(averages[slot].n, 'fold')})" if averages[slot].n < answer.n_folds else ""
+        _panel(scene, plots.value_axis(panel, values), name + few, lines[slot], write if column == 0 else None)
     return scene
 
 
@@ -105,7 +106,7 @@ def budget(answer: Answer, *, wide: bool = True) -> Scene:
     for point in answer.curve:
         x, ink = axis(point.lam), INK_OF[state(point)]
         full, done = value(answer.n_folds), value(point.n_cells + _part(answer, point))
-        said = f"λ = {numerals.lam(point.lam)}: {wording.fate(answer, point)}"
+        said = f"λ = {numerals.lam(point.lam)}: {fates.fate(answer, point)}"
         lost = state(point) == "failed"
         pale: Ink = "c2" if lost else "rule"
         whole.append(Area(points=box(x - half, full, 2 * half, panel.bottom - full), ink=pale, opacity=0.6, tip=said))

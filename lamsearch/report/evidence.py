@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lamsearch import numerals
 from lamsearch.answer import Answer
 from lamsearch.records import BASELINE
 from lamsearch.report import plots
-from lamsearch.report.averages import Averages
+from lamsearch.report.averages import Averages, on_shared_folds
 from lamsearch.report.axes import Panel, ValueAxis, padded
 from lamsearch.report.figures import BEST
 from lamsearch.report.scene import Scene
@@ -18,40 +18,60 @@ VANISHED = 0.1
 
 
 def stops(answer: Answer, averages: Mapping[int, Averages]) -> list[tuple[str, Averages]]:
-    """(name, averages) of the λ's whose numbers tell most: 0, λ̂ and the largest that was trained."""
+    """(name, averages) of the λ's whose numbers tell most: 0, λ̂ and the largest that was trained.
+
+    Averages are over the folds that all of them have, so that the numbers may be compared.
+    """
     trained = [point for point in answer.curve if point.slot in averages]
     largest = max(trained, key=lambda point: point.lam, default=None)
     found = {BASELINE: "λ = 0", answer.slot: f"{BEST} = {numerals.lam(answer.lam)}"}
     if largest is not None:
         found.setdefault(largest.slot, f"λ = {numerals.lam(largest.lam)} (the largest)")
-    return [(name, averages[slot]) for slot, name in found.items() if slot in averages]
+    known = [(name, averages[slot]) for slot, name in found.items() if slot in averages]
+    return list(zip([name for name, _ in known], on_shared_folds([row for _, row in known]), strict=True))
+
+
+def _over(answer: Answer, rows: Sequence[tuple[str, Averages]]) -> str:
+    """Which folds the numbers are from, unless they are from all."""
+    fewest = min((row.n for _, row in rows), default=answer.n_folds)
+    return "" if fewest >= answer.n_folds else f" (on {numerals.count(fewest, 'fold')}, which all of them have)"
+
+
+def levels(answer: Answer, averages: Mapping[int, Averages]) -> dict[int, tuple[float, float]]:
+    """Slot → (training, validation) score, higher is better, on the curve's scale: it corrects for missing folds."""
+    means = {point.slot: point.mean for point in answer.curve if point.mean is not None}
+    metric = answer.metric
+    return {slot: (means[slot] + row.gap(metric), means[slot]) for slot, row in averages.items() if slot in means}
 
 
 def gaps(answer: Answer, averages: Mapping[int, Averages]) -> str:
     """The overfitting in numbers: how much better the training images are scored than the others."""
     metric = answer.metric
-    said = [f"{numerals.change(metric, row.gap(metric))} at {name}" for name, row in stops(answer, averages)]
+    rows = stops(answer, averages)
+    said = [f"{numerals.change(metric, row.gap(metric))} at {name}" for name, row in rows]
     what = "Training minus validation accuracy" if metric == "accuracy" else "Validation minus training log loss"
-    return f"{what}: {'; '.join(said)}." if said else ""
+    return f"{what}{_over(answer, rows)}: {'; '.join(said)}." if said else ""
 
 
 def shrinking(answer: Answer, averages: Mapping[int, Averages]) -> str:
     """Size of the weights and share near zero in numbers."""
+    rows = stops(answer, averages)
     said = [
         f"{plots.plain(row.weight_norm)} with {numerals.percent(row.near_zero)} near zero at {name}"
-        for name, row in stops(answer, averages)
+        for name, row in rows
     ]
-    return f"‖w‖ is {'; '.join(said)}." if said else ""
+    return f"‖w‖{_over(answer, rows)} is {'; '.join(said)}." if said else ""
 
 
 def vanishing(answer: Answer, averages: Mapping[int, Averages]) -> str:
     """Whether the penalty makes gradients vanish: each layer's gradient against that without a penalty."""
-    base = averages.get(BASELINE)
+    rows = stops(answer, averages)
+    base = rows[0][1] if BASELINE in averages else None
     layers = [name for name, norm in base.grad_norms.items() if norm > 0] if base else []
     if base is None or not layers:
         return "Whether gradients vanish cannot be said without a gradient at λ = 0 to compare with."
     said = []
-    for name, row in stops(answer, averages)[1:]:
+    for name, row in rows[1:]:
         left = {layer: row.grad_norms.get(layer, 0.0) / base.grad_norms[layer] for layer in layers}
         least = min(left, key=lambda layer: left[layer])
         if row.collapsed == row.n:
@@ -60,20 +80,21 @@ def vanishing(answer: Answer, averages: Mapping[int, Averages]) -> str:
             said.append(f"yes at {name}: {least} keeps {100 * left[least]:.1f} % of its gradient at λ = 0")
         else:
             said.append(f"no at {name}: every layer keeps {100 * left[least]:.0f} % or more of its gradient at λ = 0")
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
+    return " ".join(f"{text[0].upper()}{text[1:]}{_over(answer, rows)}." for text in said)
 
 
 def overfitting(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = True) -> Scene:
     """Score on the training and on the validation images by λ: the gap is the overfitting.
 
-    Validation scores are the curve's own, so that a λ with few folds stands at the level of the others.
+    Validation scores are the curve's own, so that a λ with few folds stands at the level of the others; training
+    scores are these plus the gap of the same networks.
     Collapsed λ's are held at the rim: they would flatten everything else.
     """
     accuracy = answer.metric == "accuracy"
     sign = 1 if accuracy else -1
     what, write = ("accuracy", plots.percents) if accuracy else ("log loss", plots.plain)
     series = {
-        "training": {slot: row.train_acc if accuracy else row.train_loss for slot, row in averages.items()},
+        "training": {slot: sign * pair[0] for slot, pair in levels(answer, averages).items()},
         "validation": {point.slot: sign * point.mean for point in answer.curve if point.mean is not None},
     }
     scene = plots.scene("overfitting", f"training and validation {what} by λ", wide=wide, height=300)

@@ -34,23 +34,21 @@ def _lams(answer: Answer) -> Iterable[Row]:
     yield f"{best}, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
     carried = "for the refit, which has k/(k − 1) times the images of a fold; used unchanged, as is the convention"
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
-    same = "measured on all folds, paired differences"
+    same = f"of the {wording.measured(answer)} measured on all folds, by paired differences"
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
-    partial = set(answer.indistinguishable_partial)
-    whole = _listed([lam for lam in answer.indistinguishable if lam not in partial])
-    yield "Cannot be told from the best", whole, _partial(answer)
+    yield "Cannot be told from the best", _listed(answer.indistinguishable), _partial(answer)
     yield "Ends of the searched range", _edges(answer), ""
     if answer.other_metric_lam is not None:
-        yield f"By {numerals.metric_name(answer.other_metric)}", wording.both(answer, answer.other_metric_lam), ""
+        yield f"By {numerals.metric_name(answer.other_metric)}", wording.other_pick(answer), ""
 
 
 def _scores(answer: Answer) -> Iterable[Row]:
     metric = answer.metric
     yield "Gain over λ = 0", wording.gain(answer), "paired difference on the same folds, Nadeau & Bengio's variance"
     if answer.detectable_gain is not None:
-        seen = "a true gain of this size is found in four of five such studies"
+        seen = "a true gain of this size is shown in four of five such studies"
         yield "Smallest detectable gain", numerals.size(metric, answer.detectable_gain), seen
     low, high = numerals.level(metric, answer.cv.low), numerals.level(metric, answer.cv.high)
     cv = f"95 % interval of the level {low} to {high}"
@@ -61,7 +59,10 @@ def _scores(answer: Answer) -> Iterable[Row]:
         if fixed.low is not None and fixed.high is not None:
             ends = f" ({numerals.level(metric, fixed.low)} to {numerals.level(metric, fixed.high)})"
         how = CORRECTIONS.get(fixed.method, fixed.method)
-        yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", f"{how}: {fixed.rule}"
+        aside = f"{how}: {fixed.rule}; the race before it is not repeated"
+        yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", aside
+    else:
+        yield "… corrected for choosing", "not corrected", "fewer than two λ's were measured on all folds"
     yield "Test", wording.test(answer), _test(answer)
 
 
@@ -90,12 +91,12 @@ def epochs(answer: Answer) -> str:
 def _edges(answer: Answer) -> str:
     if answer.edges:
         return "; ".join(edge.message for edge in answer.edges)
-    return "neither end is among the λ's that do as well"
+    return "neither end is among the λ's that cannot be told from the best"
 
 
 def _partial(answer: Answer) -> str:
     partial = _listed(answer.indistinguishable_partial)
-    return f"dropped too early to be ruled out: {partial}" if partial else ""
+    return f"of them dropped early, after fewer folds: {partial}" if partial else ""
 
 
 def _listed(lams: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lamsearch import numerals, wording
 from lamsearch.answer import Answer, CurvePoint
@@ -25,9 +25,9 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
         title=f"{numerals.metric_name(answer.metric)} in cross-validation by λ",
         description=describe_curve(answer),
         width=WIDE if wide else NARROW,
-        height=440 if wide else 370,
+        height=440 if wide else 446,
     )
-    panel = Panel(left=56, right=scene.width - 14, top=72, bottom=scene.height - (66 if wide else 46))
+    panel = Panel(left=56, right=scene.width - 14, top=72, bottom=scene.height - (84 if wide else 122))
     axis = lam_axis(answer, panel)
     shown = [point for point in answer.curve if point.mean is not None]
     value = ValueAxis(panel=panel, low=(ends := _window(answer, shown))[0], high=ends[1])
@@ -38,32 +38,63 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
     level = value(answer.cv.mean)
     scene.add(Line(points=[(panel.left, level), (panel.right, level)], ink="c1", width=1, dash=(2, 3)))
     _rules(scene, answer, axis)
-    smooth = [(axis(p.lam), value(p.smooth)) for p in _by_lam(answer) if p.smooth is not None and p.slot != BASELINE]
-    if len(smooth) > 1:
-        scene.add(Line(points=smooth, ink="c1", width=1.5, opacity=0.45))
+    for piece in _smooth(answer):
+        line = [(axis(lam), value(score)) for lam, score in piece]
+        scene.add(Line(points=line, ink="c1", width=1.5, opacity=0.45))
     room = (panel.right - axis.start) / max(1, len(shown))
     ordered = sorted(shown, key=lambda p: (p.slot == answer.slot, p.status == "complete", p.in_range))
     for point in ordered:
         _error_bar(scene, answer, point, axis, value, room=room)
     for point in ordered:
         _point(scene, answer, point, axis, value, room=room)
-    if wide:
-        _legend(scene)
+    _legend(scene, panel)
     return scene
 
 
-def _legend(scene: Scene) -> None:
-    y = scene.height - 6
-    x = 56.0
-    scene.add(Dot(x=x + 4, y=y - 4, radius=3.75), Text(x=x + 14, y=y, text="on all folds, with paired 95 % interval"))
-    x += 256
-    scene.add(Dot(x=x, y=y - 4, radius=5.5, ink="faint", hollow=True))
-    scene.add(
-        Text(x=x, y=y - 0.8, text="2", size=9, anchor="middle"), Text(x=x + 11, y=y, text="dropped after 2 folds")
-    )
-    x += 156
-    scene.add(Area(points=box(x, y - 11, 16, 13), ink="band"))
-    scene.add(Text(x=x + 22, y=y, text=f"cannot be told from {BEST}: the bar reaches its level"))
+def _legend(scene: Scene, panel: Panel) -> None:
+    """What the marks mean, below the axis, in as many lines as it takes."""
+    x, y = 56.0, panel.bottom + 62
+    for text, draw in _LEGEND:
+        if x + 26 + 6.4 * len(text) > scene.width and x > 56:
+            x, y = 56.0, y + 19
+        draw(scene, x, y)
+        scene.add(Text(x=x + 26, y=y, text=text))
+        x += 26 + 6.4 * len(text) + 18
+
+
+def _whole_mark(scene: Scene, x: float, y: float) -> None:
+    scene.add(Dot(x=x + 4, y=y - 4, radius=3.75, ink="muted"), Dot(x=x + 15, y=y - 4, radius=3.75, ink="c1"))
+
+
+def _dropped_mark(scene: Scene, x: float, y: float) -> None:
+    for at, ink in ((x + 4, "faint"), (x + 17, "c1")):
+        scene.add(Dot(x=at, y=y - 4, radius=5.5, ink="faint" if ink == "faint" else "c1", hollow=True))
+        scene.add(Text(x=at, y=y - 0.8, text="2", size=9, anchor="middle"))
+
+
+def _range_mark(scene: Scene, x: float, y: float) -> None:
+    scene.add(Area(points=box(x, y - 11, 20, 13), ink="band"))
+    scene.add(Line(points=[(x + 10, y - 12), (x + 10, y + 3)], ink="c1", width=1.25))
+
+
+_LEGEND: tuple[tuple[str, Callable[[Scene, float, float], None]], ...] = (
+    ("measured on all folds", _whole_mark),
+    ("dropped early, here after 2 folds", _dropped_mark),
+    (f"blue, shaded: cannot be told from {BEST}", _range_mark),
+)
+
+
+def _smooth(answer: Answer) -> list[list[tuple[float, float]]]:
+    """The smoothed curve in pieces, (λ, score): it is broken at measured λ's that it leaves out."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for point in _by_lam(answer):
+        if point.slot == BASELINE or point.mean is None:
+            continue
+        if point.smooth is None:
+            pieces.append([])
+        else:
+            pieces[-1].append((point.lam, point.smooth))
+    return [piece for piece in pieces if len(piece) > 1]
 
 
 def lam_axis(answer: Answer, panel: Panel) -> LamAxis:
@@ -124,8 +155,7 @@ def _bar(point: CurvePoint) -> tuple[float, float]:
 
 def _shade_range(scene: Scene, answer: Answer, axis: LamAxis) -> None:
     panel = axis.panel
-    low, high = wording.measured_range(answer)
-    left, right = axis(max(low, axis.low)) - 7, axis(min(high, axis.high)) + 7
+    left, right = axis(max(answer.range_low, axis.low)) - 7, axis(min(answer.range_high, axis.high)) + 7
     scene.add(Area(points=box(left, panel.top, right - left, panel.bottom - panel.top), ink="band"))
     if wording.zero_in_range(answer):
         width = axis.start - panel.left - 22
@@ -175,10 +205,11 @@ def _ink(answer: Answer, point: CurvePoint) -> Ink:
 def _error_bar(
     scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value: ValueAxis, *, room: float
 ) -> None:
-    """``room``: pixels between λ's; where they crowd, bars are fainter, and those of dropped λ's are left out."""
+    """``room``: pixels between λ's; where they crowd, bars are fainter, and those of worse dropped λ's are left out."""
     low, high = _bar(point)
     complete = point.status == "complete"
-    if point.mean is None or point.mean < value.low or high <= low or not (complete or room > 20):
+    shown = complete or room > 20 or (point.in_range and room > 8)
+    if point.mean is None or point.mean < value.low or high <= low or not shown:
         return
     opacity = (0.8 if room > 4 else 0.25) if complete else 0.25
     x = axis(point.lam)

@@ -25,10 +25,11 @@ def verdict(answer: Answer) -> Markup:
     metric = numerals.metric_name(answer.metric)
     caption = (
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. "
-        f"A bar is the paired 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
-        f"that λ cannot be told from {figures.BEST} (blue; shaded as far as all folds were measured). Open circles "
-        "were dropped early and could not be chosen; a digit is the number of folds they had, a grey triangle a score "
-        "below the frame. The thin line is the smoothed curve; it ends where scores are so low that it leaves them out."
+        f"A bar is the 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
+        f"that λ cannot be told from {figures.BEST} (blue; shaded from the first to the last of these). Differences "
+        "are paired fold by fold. λ's with open circles were dropped early and could not be chosen: a digit is the "
+        "number of folds they had, and their height is corrected for how easy these were. A grey triangle is a score "
+        "below the frame. The thin line is the smoothed curve; it breaks where it leaves out very low scores."
     )
     return el(
         "section",
@@ -41,7 +42,7 @@ def verdict(answer: Answer) -> Markup:
 
 
 def _tiles(answer: Answer) -> Markup:
-    low, high = map(numerals.lam, wording.measured_range(answer))
+    low, high = map(numerals.lam, (answer.range_low, answer.range_high))
     gain = answer.gain
     score = answer.test
     rows = (
@@ -50,7 +51,7 @@ def _tiles(answer: Answer) -> Markup:
             numerals.lam(answer.lam),
             f"λ/m = {numerals.lam(answer.lam_over_m)}",
         ),
-        ("As good (95 %)", low if low == high else f"{low} – {high}", _zero(answer)),
+        ("Cannot be told apart", low if low == high else f"{low} – {high}", _zero(answer)),
         (
             "Gain over λ = 0",
             "unknown" if gain is None else numerals.change(answer.metric, gain.mean),
@@ -77,7 +78,7 @@ def _tiles(answer: Answer) -> Markup:
 def _zero(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return "and λ = 0 is better"
-    return "and so is λ = 0" if wording.zero_in_range(answer) else "λ = 0 is not"
+    return "nor from λ = 0 (95 %)" if wording.zero_in_range(answer) else "λ = 0 does worse (95 %)"
 
 
 def would_change(answer: Answer) -> Markup:

@@ -6,13 +6,13 @@ import csv
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
-from lamsearch import numerals, wording
+from lamsearch import fates, numerals
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el, joined
 
-COLUMNS = ("λ", "trial", "λ/m", "folds", "score", "to λ̂", "95 % interval", "as good", "time")
+COLUMNS = ("λ", "trial", "λ/m", "folds", "score", "to λ̂", "95 % interval", "differs", "time")
 Trials = Mapping[int, int]
 """Slot → Optuna's trial number."""
 
@@ -30,8 +30,9 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
     ]
     note = (
         f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
-        "missing, corrected for how easy the others are. “to λ̂”: paired difference to λ̂, on the folds that both have. "
-        "“as good”: cannot be told from λ̂. “time”: training, all folds together."
+        "missing, corrected for how easy the others are (the smoothed curve's fold effects). “to λ̂”: difference of "
+        "the scores, paired fold by fold where all folds were measured. “differs”: λ can be told from λ̂, because the "
+        "interval excludes 0. “time”: training, all folds together."
     )
     table = el("table", el("thead", head), el("tbody", *rows), class_="sortable", aria_label="Every λ that was tried")
     region = el(
@@ -58,7 +59,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
         _cell(numerals.level(metric, point.mean), point.mean),
         _cell("–" if chosen else numerals.change(metric, point.difference), point.difference),
         _cell(bounds, point.difference_high),
-        _cell(("yes" if point.in_range else "no") if judged else "–", point.in_range if judged else None),
+        _cell(("no" if point.in_range else "yes") if judged else "–", not point.in_range if judged else None),
         _cell("–" if seconds is None else numerals.duration(seconds), seconds),
         el("td", _fate(answer, point, row, numbers), class_="words"),
     )
@@ -85,7 +86,7 @@ def _number(slot: int, numbers: Trials) -> str:
 
 def _fate(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
     """What became of a λ, with a link to the λ that it lost to."""
-    said = wording.fate(answer, point)
+    said = fates.fate(answer, point)
     collapsed = f"; collapsed on {numerals.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
     rival = next((p for p in answer.curve if point.parked is not None and p.slot == point.parked.rival), None)
     name = f"λ = {numerals.lam(rival.lam)}" if rival is not None else ""
@@ -102,9 +103,9 @@ def evidence(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
     names = ("λ", "folds", "training", "validation", "gap", "‖w‖", "near 0", *(f"∇ {name}" for name in layers))
     rows = []
     for point in sorted(answer.curve, key=lambda point: point.lam):
-        if (row := averages.get(point.slot)) is None:
+        if (row := averages.get(point.slot)) is None or point.mean is None:
             continue
-        training, validation = row.score(metric, training=True), row.score(metric, training=False)
+        validation, training = point.mean, point.mean + row.gap(metric)
         norms = [row.grad_norms.get(name, 0.0) for name in layers]
         cells = (
             _cell(numerals.lam(point.lam), point.lam, head=True),
@@ -119,9 +120,10 @@ def evidence(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
         rows.append(el("tr", *cells, class_="chosen" if point.slot == answer.slot else None))
     caption = el(
         "caption",
-        f"Means over the folds measured. Training and validation {numerals.metric_name(metric)} of the same networks; "
-        "gap: training minus validation; near 0: share of the penalised weights with |w| < 0.001; ∇: norm of a layer's "
-        "weight gradient in the last epoch.",
+        f"Means over the folds measured. Validation {numerals.metric_name(metric)}: the score of the table of all λ's, "
+        "corrected for missing folds. Gap: training minus validation score of the same networks; training: the sum of "
+        "both. Near 0: share of the penalised weights with |w| < 0.001; ∇: norm of a layer's weight gradient in "
+        "the last epoch.",
     )
     head = el("tr", *(el("th", name, scope="col") for name in names))
     body = el("table", caption, el("thead", head), el("tbody", *rows), class_="sortable")

@@ -1,0 +1,25 @@
+"""What became of one λ, in words: see ``wording``."""
+
+from __future__ import annotations
+
+from lamsearch.answer import Answer, CurvePoint
+from lamsearch.numerals import count, lam, size
+from lamsearch.records import Parked
+
+
+def parked(metric: str, why: Parked, rival: str) -> str:
+    """When a λ was dropped, and behind whom or why. ``rival``: how to name the λ that it lost to."""
+    text = f"dropped after {count(why.after, 'fold')}" if why.after else "dropped"
+    if why.rival is not None and why.margin is not None:
+        return f"{text}, {size(metric, why.margin)} behind {rival}"
+    return f"{text}: {why.reason}" if why.reason else text
+
+
+def fate(answer: Answer, point: CurvePoint) -> str:
+    """What became of one λ."""
+    if point.failed is not None:
+        return f"failed: {point.failed}"
+    if point.parked is not None and point.status == "pruned":
+        rival = next((p for p in answer.curve if p.slot == point.parked.rival), None)
+        return parked(answer.metric, point.parked, f"λ = {lam(rival.lam)}" if rival else "the best")
+    return f"{point.status} ({count(point.n_cells, 'fold')})"
