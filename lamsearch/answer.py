@@ -23,6 +23,7 @@ class Interval:
 
 
 Verdict = Literal["helps", "not_shown", "hurts"]
+Side = Literal["low", "high"]
 PointStatus = Literal["complete", "pruned", "failed", "running", "waiting"]
 
 
@@ -73,7 +74,7 @@ class CurvePoint:
 class Edge:
     """E touches an end of the searched range. ``low``/``high``: the proposed extended λ/m range, if any."""
 
-    side: Literal["low", "high"]
+    side: Side
     message: str
     low: float | None = None
     high: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lamsearch.answer import Edge
+from lamsearch.answer import Edge, Side
 
 FURTHER = 10.0
 """A proposed range goes one decade on."""
@@ -23,19 +23,22 @@ def edges(
     ``zero_inside``: the baseline is in E as well. ``searched``: the range asked for.
     """
 
-    def end(which: str, place: float) -> str:
-        few = ", dropped early," if place in partial else ""
-        return f"the {which} end of the range (λ/m = {place:.2g}){few} cannot be told from the best λ"
-
     low, high = min(searched[0], measured[0]), max(searched[1], measured[-1])
+    further: dict[Side, tuple[float, float]] = {"low": (low / FURTHER, high), "high": (low, high * FURTHER)}
     found = []
-    if inside[0] == measured[0]:
-        if zero_inside:
-            found.append(Edge(side="low", message=f"{end('low', measured[0])}, and neither can λ = 0"))
+    ends_of: tuple[tuple[Side, int], ...] = (("low", 0), ("high", -1))
+    for side, last in ends_of:
+        place = measured[last]
+        if inside[last] != place:
+            continue
+        few = " was dropped early, but" if place in partial else ""
+        message = f"the {side} end of the range (λ/m = {place:.2g}){few} cannot be told from the best λ"
+        if side == "low" and zero_inside:
+            found.append(Edge(side=side, message=f"{message}, and neither can λ = 0"))
+        elif few:  # a fold or two: no reason to go further
+            found.append(Edge(side=side, message=message))
         else:
-            message = f"{end('low', measured[0])}: search further down"
-            found.append(Edge(side="low", message=message, low=low / FURTHER, high=high))
-    if inside[-1] == measured[-1]:
-        message = f"{end('high', measured[-1])}: search further up"
-        found.append(Edge(side="high", message=message, low=low, high=high * FURTHER))
+            where = "down" if side == "low" else "up"
+            ends = further[side]
+            found.append(Edge(side=side, message=f"{message}: search further {where}", low=ends[0], high=ends[1]))
     return tuple(found)

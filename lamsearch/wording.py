@@ -230,5 +230,5 @@ def terminal(answer: Answer) -> str:
     rows = facts(answer)
     width = max(len(label) for label, _ in rows)
     lines = [f"{answer.study}: {headline(answer)}", *(f"  {label:<{width}}  {text}" for label, text in rows)]
-    notes = [*(edge.message for edge in answer.edges), *answer.notes]
+    notes = [*(edge.message for edge in answer.edges if edge.low is not None), *answer.notes]
     return "\n".join([*lines, *(f"  note: {note}" for note in notes)])
