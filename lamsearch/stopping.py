@@ -23,7 +23,7 @@ class Stop:
 
     def set(self, signum: int | None = None) -> None:
         """Ask for the end. ``signum``: the signal that asked, if one did."""
-        self.signum = signum
+        self.signum = self.signum or signum
         self._event.set()
 
     def wait(self, seconds: float) -> bool:
@@ -42,7 +42,7 @@ def on_signals() -> Iterator[Stop]:
     stop = Stop()
 
     def handle(signum: int, _frame: FrameType | None) -> None:
-        if stop():
+        if stop.signum is not None:  # asked by a signal, not merely by a parent's pipe that ended
             os._exit(128 + signum)
         stop.set(signum)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
+from lamsearch import members
 from lamsearch.answer import Answer
 from lamsearch.numerals import change, count, duration, lam, level, metric_name, percent, size, span
-from lamsearch.records import BASELINE
 
 CONFIDENCE = "95 %"
 
@@ -18,11 +18,6 @@ CONFIDENCE = "95 %"
 def both(answer: Answer, value: float) -> str:
     """``62.3 (λ/m = 1.18e-3)``."""
     return f"{lam(value)} (λ/m = {lam(value / answer.m)})"
-
-
-def zero_in_range(answer: Answer) -> bool:
-    """True if λ = 0 cannot be told from λ̂."""
-    return any(point.in_range for point in answer.curve if point.slot == BASELINE)
 
 
 def headline(answer: Answer) -> str:
@@ -39,7 +34,7 @@ def _verdict(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return f"Regularisation hurts here. Use λ = 0; even the best λ > 0 found, {name}, does worse."
     if not answer.matters:
-        limit = f"up to {lam(answer.range_high)}" if harmful(answer) else ""
+        limit = f"up to {lam(answer.range_high)}" if members.harmful(answer) else ""
         return (
             f"λ does not matter here{f', {limit}' if limit else ''}. λ = {name} instead of 0 changes the score by "
             f"{span(answer.metric, answer.gain)} ({CONFIDENCE} interval): less than {margin(answer)} either way."
@@ -56,38 +51,31 @@ def margin(answer: Answer) -> str:
     return f"{100 * answer.margin:g} pp" if answer.metric == "accuracy" else f"{answer.margin:g}"
 
 
-def harmful(answer: Answer) -> bool:
-    """True if λ's above E were measured, and found worse."""
-    return any(point.lam > answer.range_high and point.mean is not None for point in answer.curve)
-
-
-def measured(answer: Answer) -> int:
-    """λ's > 0 that were measured on all folds: those that could be chosen."""
-    return sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
-
-
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do: the range E in words."""
     low, high = answer.range_low, answer.range_high
-    members = [value for value in answer.indistinguishable if value > 0]
-    text = "" if measured(answer) else "No λ > 0 has been measured on all folds yet. "
-    if len(members) > 1:
+    found = [value for value in answer.indistinguishable if value > 0]
+    text = "" if members.measured(answer) else "No λ > 0 has been measured on all folds yet. "
+    if len(found) > 1:
         precise = f"known to within a factor of {float(f'{high / low:.2g}'):g}"
-        text += f"{count(answer.n_folds, 'fold')} cannot tell {len(members)} λ's from {lam(low)} to {lam(high)} apart "
-        text += f"({CONFIDENCE} confidence): λ is {precise if high <= 100 * low else 'hardly pinned down'}."
+        between = sum(point.mean is not None and low <= point.lam <= high for point in answer.curve) - 1
+        rest = len(found) - 1
+        which = f"the {count(rest, 'other')}" if rest == between else f"{rest} of the {count(between, 'other')}"
+        text += (
+            f"{count(answer.n_folds, 'fold')} cannot tell λ = {lam(answer.lam)} from {which} between {lam(low)} and "
+        )
+        text += f"{lam(high)} ({CONFIDENCE} confidence): λ is {precise if high <= 100 * low else 'hardly pinned down'}."
     else:
         others = sum(point.mean is not None and point.lam > 0 for point in answer.curve) - 1
         text += f"None of the other {others} λ's does as well ({CONFIDENCE} confidence)."
-    if zero_in_range(answer):
+    if members.zero_in_range(answer):
         text += (
             " λ = 0 is better still."
             if answer.verdict == "hurts"
             else f" λ = 0 cannot be told from {'it' if low == high else 'them'} either."
         )
-    if (partial := len(answer.indistinguishable_partial)) and measured(answer):
-        text += f" {partial} of the {len(members)} " + (
-            "lack folds yet." if answer.budget.unfinished else _dropped(partial)
-        )
+    if (partial := len(answer.indistinguishable_partial)) and members.measured(answer):
+        text += f" {partial} of these " + ("lack folds yet." if answer.budget.unfinished else _dropped(partial))
     return text
 
 
@@ -116,7 +104,7 @@ def cross_validation(answer: Answer) -> str:
         text += f", from {cells} of {count(answer.n_folds, 'fold')}"
     if answer.corrected is not None:
         text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of the "
-        text += f"{measured(answer)} measured on all folds"
+        text += f"{members.measured(answer)} measured on all folds"
     return text
 
 
@@ -196,7 +184,7 @@ def would_change(answer: Answer) -> tuple[str, ...]:
 def other_pick(answer: Answer) -> str:
     """What the other metric would choose, among the λ's that the race has left, and how that compares with λ = 0."""
     assert answer.other_metric_lam is not None
-    number = measured(answer)
+    number = members.measured(answer)
     name = "the same λ" if math.isclose(answer.other_metric_lam, answer.lam) else both(answer, answer.other_metric_lam)
     text = f"{name}, the best of the {number} measured on all folds" if number > 1 else f"{name}, the only one measured"
     if answer.other_metric_gain is None:

@@ -81,7 +81,8 @@ class Worker:
                 self._serve()
         finally:
             self.store.free_worker(self.worker_id, reason="")
-        return self.stop.exit_code
+        refused = self._refused and self.options.exit_when_done and not self.stop()
+        return InputError.exit_code if refused else self.stop.exit_code
 
     def _serve(self) -> None:
         while not self.stop():
@@ -156,7 +157,9 @@ class Worker:
             # All λ's failed, or time was up before the first of them was measured.
             for claim in claims:
                 self.store.release(claim)
-            self.store.set_state(study.name, "stopped" if study.state == "closing" else "failed", str(error))
+            closing = study.state == "closing"
+            why = str(error) if closing else self._why(study) or str(error)
+            self.store.set_state(study.name, "stopped" if closing else "failed", why)
         except LamsearchError:
             raise  # the storage is away, or full: not the fault of this fit
         except Exception as error:
@@ -164,6 +167,11 @@ class Worker:
             reason = f"{type(error).__name__}: {error}"
             self.store.crashed(claims, reason)
             self._say(f"{study.name} {claims[0].lease_key} crashed: {reason}\n{traceback.format_exc()}")
+
+    def _why(self, study: StudyRow) -> str:
+        """Why no λ has a score: the last failure, and what to do."""
+        failed = [row.failed for row in self.store.table(study.id).slots if row.failed is not None]
+        return f"all λ's failed, the last: {failed[-1]}; `lamsearch run --retry-failed` tries again" if failed else ""
 
     def _fit(self, claims: Sequence[Claim], executor: Executor) -> bool:
         """One fold fit of each claim, together; False if one was superseded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -100,6 +101,10 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
         ("run --set model.kind=os:getcwd", "allow it with --allow-code"),
         ("run --storage mysql://u:hunter2@h/d", "mysql"),
         ("run --foo", "No such option: --foo"),
+        ("run --storage postgresql:/app:hunter2@h/d", "the storage URL cannot be read"),
+        ("run --storage 'host=h password=hunter2'", "the storage URL cannot be read"),
+        ("run --storage postgresql+psycopg://app:a@hunter2@h/d", "the storage URL cannot be read"),
+        ("worker --set data.n=7", "--set data.n: a worker takes service.* keys alone"),
         ("best", "no such database"),
     ],
 )
@@ -110,6 +115,28 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path: Path, arguments:
     assert done.stderr.count("\n") == 1
     assert "hunter2" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_is_done_is_not_stopped(studied: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = studied
+    assert "nothing to stop" in lamsearch("stop digits", folder).stdout
+    assert json.loads(lamsearch("status --json", folder).stdout)["studies"][0]["state"] == "done"
+
+
+def test_results_that_do_not_fit_on_the_disk_are_a_full_disk(
+    studied: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lamsearch.cli import session
+    from lamsearch.errors import StorageFull
+    from lamsearch.store import Store
+
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = Store(str(studied[0] / "lamsearch.db"), read_only=True)
+    monkeypatch.setattr("lamsearch.report.write_report", full)
+    with pytest.raises(StorageFull, match="No space left on device"):
+        session.write_files(store, store.study("digits"), tmp_path)
 
 
 def test_ctrl_c_gives_a_provisional_answer_and_the_same_command_goes_on(tmp_path: Path) -> None:

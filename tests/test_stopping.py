@@ -44,3 +44,14 @@ def test_the_second_signal_leaves_at_once_whatever_is_going_on() -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=5) == 143
     process.stdout.close()
+
+
+def test_a_signal_after_the_programs_own_request_is_the_first_and_leaves_in_order() -> None:
+    """`run` closes a child's pipe and sends it SIGTERM, in either order: together they ask once."""
+    with on_signals() as stop:
+        stop.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        assert stop.exit_code == 143
+        stop.set()
+        assert stop.exit_code == 143, "asking again does not hide the signal"

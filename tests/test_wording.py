@@ -10,6 +10,7 @@ from dossiers import dossier
 
 from lamsearch import fates, numerals, wording
 from lamsearch.answer import Edge, Interval
+from lamsearch.members import measured, runs
 from lamsearch.records import FitKey, Parked
 from tests.score_worlds import answer, lams, slots_at
 
@@ -92,14 +93,17 @@ def test_lambda_does_not_matter_only_up_to_where_it_harms() -> None:
 
 def test_how_sure_names_the_whole_range_and_counts_its_dropped_members() -> None:
     members = [lam for lam in HELPS.indistinguishable if lam > 0]
-    low, high, n = numerals.lam(min(members)), numerals.lam(max(members)), len(members)
+    low, high, n = min(members), max(members), len(members)
+    there = sum(point.mean is not None and low <= point.lam <= high for point in HELPS.curve)
+    which = f"{n - 1} of the {there - 1} others between {numerals.lam(low)} and {numerals.lam(high)}"
     text = wording.how_sure(HELPS)
-    assert text.startswith(
-        f"5 folds cannot tell {n} λ's from {low} to {high} apart (95 % confidence): λ is hardly pinned down."
-    )
+    assert text.startswith(f"5 folds cannot tell λ = {numerals.lam(HELPS.lam)} from {which} (95 % confidence): λ is")
     partial = len(HELPS.indistinguishable_partial)
     assert partial > 1
-    assert f"{partial} of the {n} were dropped before the last fold" in text
+    assert f"{partial} of these were dropped before the last fold" in text
+    shaded = runs(HELPS)
+    assert (shaded[0][0], shaded[-1][1]) == (low, high)
+    assert len(shaded) > 1, "it has holes"
 
 
 def test_lam_1se_says_when_no_larger_lambda_could_be_chosen() -> None:
@@ -111,7 +115,7 @@ def test_lam_1se_says_when_no_larger_lambda_could_be_chosen() -> None:
 
 def test_the_other_metric_knows_only_what_the_race_has_left() -> None:
     judged = replace(HELPS, other_metric_lam=HELPS.lam, other_metric_gain=-0.0123)
-    number = wording.measured(judged)
+    number = measured(judged)
     assert wording.other_pick(judged) == (
         f"the same λ, the best of the {number} measured on all folds; 0.0123 worse than λ = 0"
     )

@@ -162,7 +162,7 @@ def test_a_worker_with_other_data_refuses_in_one_line(tmp_path: Path) -> None:
     _, facts = preparation.facts(config)
     store.submit(config, {**facts, "fingerprint": "0" * 64})
     code, said = serve(store)
-    assert code == 0
+    assert code == 2, "a batch system must not take it for done"
     assert len(said) == 1
     assert "not serving study small: the data here differ from those of study 'small' (fingerprint" in said[0]
     assert store.table(store.study("small").id).scores == {}
@@ -291,6 +291,21 @@ def test_a_study_ended_by_time_says_so_and_goes_on_later(tmp_path: Path, monkeyp
     assert late is not None
     assert not any("Time was up" in note for note in late.notes)
     assert late.budget.fold_fits > early.budget.fold_fits
+
+
+def test_when_every_lambda_has_failed_the_reason_and_the_way_out_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: Executor, members: list, **options: object) -> object:  # type: ignore[type-arg]
+        raise RuntimeError("cosmic ray")
+
+    monkeypatch.setattr(Executor, "train", never)
+    store, study = opened(tmp_path, study_config(search={"trials": 2}))
+    serve(store)
+    row = store.study("small")
+    assert row.state == "failed"
+    assert "cosmic ray" in row.reason
+    assert {found.failed for found in store.table(study.id).slots if found.slot >= 0} != {None}
 
 
 def test_time_that_is_up_before_the_first_fit_ends_without_an_answer(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamsearch import environment
-from lamsearch.errors import InputError, LamsearchError, StorageUnavailable
+from lamsearch.errors import InputError, LamsearchError
 
 if TYPE_CHECKING:
     from lamsearch.store import Store
@@ -168,15 +168,18 @@ class LocalWorkers:
     def _free(store: Store, child: Child) -> None:
         """Take what a dead child held. That it was told to stop, or lost the database, counts as no attempt."""
         host, code = os.uname().nodename, child.process.returncode
-        reason = "" if code in (0, StorageUnavailable.exit_code, 128 + signal.SIGTERM) else f"its worker died ({code})"
+        reason = "" if code in _NO_ATTEMPT else f"its worker died ({code})"
         for row in store.workers():
-            if row.pid == child.process.pid and row.host == host and row.alive:
+            if row.pid == child.process.pid and row.host == host and not row.left:
                 store.free_worker(row.id, reason=reason)
 
 
 def _cause(code: int) -> str:
     return signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
 
+
+_NO_ATTEMPT = {0, 2, 74, 75, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+"""Exit codes of children that did not die of the fit they were at."""
 
 _FINAL = {2, 74, 75}
 """Exit codes that a restart cannot mend: bad input, disk full, database away."""

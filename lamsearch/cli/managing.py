@@ -29,7 +29,10 @@ Named = Annotated[str, typer.Argument(metavar="STUDY", help="Name in the databas
 def stop(study: Named, *, storage: Storage = None) -> None:
     """Stop a study: workers leave it at their next epoch; nothing finished is lost."""
     store = open_store(storage)
-    store.set_state(store.study(study).name, "stopped", reason="by request")
+    if store.study(study).state == "done":
+        typer.echo(f"study {study} is done; there is nothing to stop")
+        return
+    store.set_state(study, "stopped", reason="by request")
     typer.echo(f"study {study} is stopped; `lamsearch resume {study}` goes on")
 
 

@@ -88,6 +88,10 @@ def parse_set(pairs: list[str] | None) -> dict[str, Any]:
     return parsed
 
 
+READING_S = 10.0
+"""How long commands that only read wait for a database."""
+
+
 def split_service(values: dict[str, Any]) -> tuple[dict[str, Any], ServiceConfig]:
     """(study keys, validated service settings): ``service.*`` belongs to this process, not to the study."""
     from lamsearch.config import parse_service
@@ -108,7 +112,13 @@ def open_store(
     from lamsearch.config import ServiceConfig
     from lamsearch.store import Store
 
-    return Store(storage_url(storage), service=service or ServiceConfig(), read_only=read_only, stop=stop)
+    # Somebody who only wants to look waits at the terminal; workers have the time.
+    service = service or (ServiceConfig(retry_s=READING_S) if read_only else ServiceConfig())
+
+    def say(line: str) -> None:
+        typer.echo(f"lamsearch: {line}", err=True)
+
+    return Store(storage_url(storage), service=service, read_only=read_only, stop=stop, say=say)
 
 
 def results_folder(out: Path | None, study: str) -> Path:

@@ -112,7 +112,7 @@ def trials(
                     *(_shown(record["lam"], ".4g"), _shown(record["lam_over_m"], ".3e"), record["state"]),
                     *(_shown(record["score"], ".4f"), {True: "no", False: "yes", None: "–"}[record["in_range"]]),
                     *(record["folds"], " ".join(f"{score:.4f}" for score in record["fold_scores"])),
-                    record["fate"] or "",
+                    record["fate"] or record["reason"] or "",
                 )
                 for record in records
             ],

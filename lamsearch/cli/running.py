@@ -145,7 +145,9 @@ def worker(
     from lamsearch.stopping import on_signals
     from lamsearch.worker import Options, Worker
 
-    _, service = split_service(parse_set(set_))
+    others, service = split_service(parse_set(set_))
+    if others:
+        raise InputError(f"--set {next(iter(others))}: a worker takes service.* keys alone; the study has the others")
     with on_signals() as stop, _leaving(stop):
         if with_parent:
             if sys.stdin.readline() != "go\n":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import shutil
 import sys
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lamsearch.store import Store, StudyRow
 
 POLL_S = 0.5
-COPY_S = 15.0
+COPY_S = 35.0
 """How long the files wait for Optuna's copy at most: they name its trial numbers, and do without if need be."""
 VALUES_AT = 23
 """Column at which the values of ``wording.terminal`` begin."""
@@ -69,7 +70,8 @@ def conclude(store: Store, row: StudyRow, folder: Path, *, as_json: bool) -> Non
     answer = dossier.current_answer(store, row)
     if answer is None:
         why = f"study {row.name} is {row.state}: {row.reason}" if row.reason else "too few fold fits have finished"
-        typer.echo(f"no answer yet: {why}; run the same command again to resume {row.name}", err=as_json)
+        again = "" if row.state == "failed" else f"; run the same command again to resume {row.name}"
+        typer.echo(f"no answer yet: {why}{again}", err=as_json)
         return
     typer.echo(
         json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer))
@@ -116,4 +118,6 @@ def write_files(store: Store, row: StudyRow, folder: Path) -> list[Path]:
         with counting("figures", N_FILES) as step:
             return [path, *write_report(case, folder, wrote=lambda _: step())]
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise StorageFull(f"{folder}: cannot write the results ({error.strerror}); the answer is kept") from None
         raise LamsearchError(f"{folder}: cannot write the results ({error.strerror}); choose another --out") from None

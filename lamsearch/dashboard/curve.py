@@ -7,7 +7,7 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from lamsearch import numerals, wording
+from lamsearch import members, numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 
@@ -25,9 +25,8 @@ def figure(answer: Answer) -> go.Figure:
     target = go.Figure(layout={"template": None})  # the default one is 7 kB
     for name, symbol, opacity, points in groups:
         target.add_scatter(**_trace(answer, name, symbol, opacity, points))
-    target.add_vrect(
-        x0=answer.range_low, x1=answer.range_high, fillcolor=BLUE, opacity=0.1, line_width=0, layer="below"
-    )
+    for low, high in members.runs(answer):
+        target.add_vrect(x0=low / 1.04, x1=high * 1.04, fillcolor=BLUE, opacity=0.1, line_width=0, layer="below")
     _rule(target, answer.lam, "λ̂", {"color": BLUE}, right=False)
     if answer.lam_1se != answer.lam:
         _rule(target, answer.lam_1se, "λ₁ₛₑ", {"color": ORANGE, "dash": "dash"}, right=True)

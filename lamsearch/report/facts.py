@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lamsearch import numerals, wording
+from lamsearch import members, numerals, wording
 from lamsearch.answer import Answer
 from lamsearch.report import figures
 from lamsearch.report.markup import Markup, el, unbroken
@@ -34,7 +34,7 @@ def _lams(answer: Answer) -> Iterable[Row]:
     yield f"{best}, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
     carried = "for the refit, which has k/(k − 1) times the images of a fold; used unchanged, as is the convention"
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
-    same = f"of the {wording.measured(answer)} measured on all folds, by paired differences"
+    same = f"of the {members.measured(answer)} measured on all folds, by paired differences"
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from lamsearch import numerals, wording
+from lamsearch import members, numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 from lamsearch.report.axes import LamAxis, Panel, ValueAxis, padded
@@ -155,9 +155,10 @@ def _bar(point: CurvePoint) -> tuple[float, float]:
 
 def _shade_range(scene: Scene, answer: Answer, axis: LamAxis) -> None:
     panel = axis.panel
-    left, right = axis(max(answer.range_low, axis.low)) - 7, axis(min(answer.range_high, axis.high)) + 7
-    scene.add(Area(points=box(left, panel.top, right - left, panel.bottom - panel.top), ink="band"))
-    if wording.zero_in_range(answer):
+    for low, high in members.runs(answer):
+        left, right = axis(max(low, axis.low)) - 7, axis(min(high, axis.high)) + 7
+        scene.add(Area(points=box(left, panel.top, right - left, panel.bottom - panel.top), ink="band"))
+    if members.zero_in_range(answer):
         width = axis.start - panel.left - 22
         scene.add(Area(points=box(panel.left, panel.top, width, panel.bottom - panel.top), ink="band"))
 

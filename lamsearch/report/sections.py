@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from lamsearch import numerals, wording
+from lamsearch import members, numerals, wording
 from lamsearch.answer import Answer, Dossier
 from lamsearch.report import course, facts, figures, tables
 from lamsearch.report.averages import Averages
@@ -26,7 +26,7 @@ def verdict(answer: Answer) -> Markup:
     caption = (
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. "
         f"A bar is the 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
-        f"that λ cannot be told from {figures.BEST} (blue; shaded from the first to the last of these). Differences "
+        f"that λ cannot be told from {figures.BEST} (blue and shaded). Differences "
         "are paired fold by fold. λ's with open circles were dropped early and could not be chosen: a digit is the "
         "number of folds they had, and their height is corrected for how easy these were. A grey triangle is a score "
         "below the frame. The thin line is the smoothed curve; it breaks where it leaves out very low scores."
@@ -78,7 +78,7 @@ def _tiles(answer: Answer) -> Markup:
 def _zero(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return "and λ = 0 is better"
-    return "nor from λ = 0 (95 %)" if wording.zero_in_range(answer) else "λ = 0 does worse (95 %)"
+    return "nor from λ = 0 (95 %)" if members.zero_in_range(answer) else "λ = 0 does worse (95 %)"
 
 
 def would_change(answer: Answer) -> Markup:

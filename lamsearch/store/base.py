@@ -36,9 +36,10 @@ class Base:
         read_only: bool = False,
         planner: PlannerOf = lamsearch_planner,
         stop: Callable[[], bool] = lambda: False,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.service = service or ServiceConfig()
-        self.database = Database(urls.parse(url), self.service, read_only=read_only, stop=stop)
+        self.database = Database(urls.parse(url), self.service, read_only=read_only, stop=stop, say=say)
         self._planner = planner
         self._views: dict[int, tuple[View, StudyRow]] = {}
         self._view_lock = threading.RLock()

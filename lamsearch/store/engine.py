@@ -31,8 +31,9 @@ READING = "lamsearch_reading"
 SQLITE_BUSY_S = 2
 """How long SQLite itself waits for a lock, deaf to signals; the retry loop waits on, and is not."""
 
-LEAVING_S = 2.0
-"""Patience with the database once this process has been asked to stop."""
+LEAVING_S = 2.0  # patience with the database once this process has been asked to stop
+
+SILENT_S = 2.0  # failures that pass sooner are not spoken of
 
 _READ_ONLY = "lamsearch_read_only"
 _PG_SESSION = {
@@ -126,9 +127,15 @@ class Database:
     """
 
     def __init__(
-        self, url: URL, service: ServiceConfig, *, read_only: bool, stop: Callable[[], bool] = lambda: False
+        self,
+        url: URL,
+        service: ServiceConfig,
+        *,
+        read_only: bool,
+        stop: Callable[[], bool] = lambda: False,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.url, self.service, self.read_only, self.stop = url, service, read_only, stop
+        self.url, self.service, self.read_only, self.stop, self.say = url, service, read_only, stop, say
         if urls.is_sqlite(url):
             urls.check_file(url, read_only=read_only)
         kwargs = engine_kwargs(url)
@@ -162,10 +169,10 @@ class Database:
     def retrying(self, call: Callable[[], T]) -> T:
         """``call()``, again after each passing failure, with growing pauses; the last time when the deadline has come.
 
-        Raises StorageUnavailable ``service.retry_s`` after the first failure (sooner once this process has been asked
-        to stop), StorageFull, or InputError for what waiting cannot mend.
+        Raises StorageUnavailable ``service.retry_s`` after the first failure (sooner once asked to stop), StorageFull,
+        or InputError for what waiting cannot mend.
         """
-        failed_at, pause_s = 0.0, 0.05
+        failed_at, pause_s, said = 0.0, 0.05, False
         while True:
             try:
                 return call()
@@ -181,6 +188,9 @@ class Database:
                 left_s = failed_at + patience_s - time.monotonic()
                 if left_s <= 0:
                     raise StorageUnavailable(self._unavailable(error, patience_s)) from error
+                if not said and patience_s - left_s > SILENT_S:
+                    said = True
+                    self.say(f"storage {self.masked}: {in_words(error)}; waiting for it, up to {patience_s:.0f} s")
             time.sleep(min(pause_s * random.uniform(0.5, 1.0), left_s))
             pause_s = min(2 * pause_s, 3.0)
 

@@ -30,6 +30,11 @@ _PG_FULL = {"53100", "25006"}  # disk full, read-only transaction (a standby, or
 _PG_REFUSED = {"28P01", "28000", "3D000", "42501"}  # password, role, database, privilege
 _PG_RETRY_CLASSES = {"08", "40", "53", "55", "57", "58"}  # connection, rollback, resources, locks, operator, system
 _PG_RETRY = {"25P03"}  # idle in transaction too long: the server freed what a paused process held
+_PG_SETTINGS = (
+    *("server does not support SSL", "invalid port number", "invalid connection option", "embedded null"),
+    *("unrecognized configuration parameter", "invalid sslmode", "invalid URI query parameter"),
+)
+"""What libpq says of a URL that no waiting mends."""
 _PG_UNREACHABLE = ("could not translate host name", "failed to resolve host", "name or service not known")
 
 
@@ -100,6 +105,8 @@ def _postgres(cause: BaseException) -> Fault:
 def _libpq(kind: str, words: str) -> Fault:
     # libpq gives connection failures no SQLSTATE, only its (English, or the server's) words.
     if "password authentication failed" in words or "no password supplied" in words:
+        return Fault.REFUSED
+    if any(sign in words for sign in _PG_SETTINGS):
         return Fault.REFUSED
     if "FATAL" in words and ("does not exist" in words or "no pg_hba.conf entry" in words):
         return Fault.REFUSED

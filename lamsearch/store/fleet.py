@@ -31,7 +31,7 @@ def register(connection: Connection, info: WorkerInfo, beat_s: float) -> int:
 
 def leave(connection: Connection, worker_id: int) -> None:
     """It has left, or was found dead."""
-    connection.execute(update(workers).where(workers.c.id == worker_id).values(left=now()))
+    connection.execute(update(workers).where(workers.c.id == worker_id, workers.c.left.is_(None)).values(left=now()))
 
 
 def listed(connection: Connection, grace_s: float) -> list[WorkerRow]:
@@ -53,6 +53,7 @@ def listed(connection: Connection, grace_s: float) -> list[WorkerRow]:
             last_beat=row.last_beat,
             age_s=max(0.0, row.age_s),
             alive=row.left is None and row.age_s < grace_s,
+            left=row.left is not None,
         )
         for row in rows
     ]

@@ -53,7 +53,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRow:
-    """A registered worker. ``age_s``: seconds since its last beat. ``alive``: it has not left, and beats."""
+    """A registered worker. ``age_s``: seconds since its last beat. ``alive``: it has not ``left``, and beats."""
 
     id: int
     host: str
@@ -64,6 +64,7 @@ class WorkerRow:
     last_beat: float
     age_s: float
     alive: bool
+    left: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -168,7 +168,10 @@ def _grown(stored: StudyConfig, asked: StudyConfig) -> StudyConfig:
     """The asked settings, but never fewer λ's than there are: a budget once granted is not taken back."""
     extend = (*stored.search.extend, *(lam for lam in asked.search.extend if lam not in stored.search.extend))
     trials = max(stored.search.trials, asked.search.trials)
-    flat = {**flatten(asked), "search.trials": trials, "search.extend": extend}
+    # 1 is what is asked by asking for nothing: it takes no replicates back.
+    replicates = stored.search.replicates if asked.search.replicates == 1 else asked.search.replicates
+    grown = {"search.trials": trials, "search.extend": extend, "search.replicates": replicates}
+    flat = {**flatten(asked), **grown}
     search = {key.partition(".")[2]: value for key, value in flat.items() if key.startswith("search.")}
     return StudyConfig.model_validate({**asked.model_dump(), "search": search})
 

@@ -33,15 +33,16 @@ def parse(text: str) -> URL:
             "no storage given; use a file such as lamsearch.db, or postgresql+psycopg://USER@HOST/DATABASE"
         )
     if "://" not in text:
+        if "@" in text or "password" in text.lower() or text.lower().startswith(("postgres", "sqlite:")):
+            raise _unreadable()  # a slip in a URL, which may hold a password: not repeated, and no file's name
         return URL.create("sqlite", database=str(Path(text).expanduser()))
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # The parser's own message repeats the URL, password included.
-        raise InputError(
-            "the storage URL cannot be read; write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
-            "with odd characters of the password percent-encoded"
-        ) from None
+        raise _unreadable() from None
+    if "@" in (url.host or ""):
+        raise _unreadable()  # an @ in the password: what follows it would be printed as the host
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
@@ -53,6 +54,13 @@ def parse(text: str) -> URL:
             "storage: SQLite in memory cannot be shared by processes; name a file, such as sqlite:///lamsearch.db"
         )
     return url
+
+
+def _unreadable() -> InputError:
+    return InputError(
+        "the storage URL cannot be read; write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
+        "with odd characters of the password percent-encoded"
+    )
 
 
 def masked(url: URL) -> str:

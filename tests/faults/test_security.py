@@ -117,6 +117,7 @@ def test_a_role_that_may_only_select_reads_everything_and_writes_nothing(
     for command in ("status", "best", "trials", "report"):
         done = programs.run(command, tmp_path, **environ)
         assert done.code == 0, done.said
+    store.set_state("s", "open")
     for command in ("run --name other", "submit --name other", "worker", "stop s"):
         refused = programs.run(command, tmp_path, **environ)
         assert (refused.code, refused.said.count("\n")) == (2, 1), f"{command}: {refused.said}"

@@ -1,0 +1,35 @@
+"""The λ's of an answer by what is known of them: measured, chosen from, in E, worse."""
+
+from __future__ import annotations
+
+from lamsearch.answer import Answer
+from lamsearch.records import BASELINE
+
+
+def zero_in_range(answer: Answer) -> bool:
+    """True if λ = 0 cannot be told from λ̂."""
+    return any(point.in_range for point in answer.curve if point.slot == BASELINE)
+
+
+def runs(answer: Answer) -> list[tuple[float, float]]:
+    """E as it lies on the curve: the ends of each run of neighbouring λ's > 0 that cannot be told from λ̂."""
+    found: list[tuple[float, float]] = []
+    before = False
+    for point in sorted(answer.curve, key=lambda point: point.lam):
+        if point.slot == BASELINE or point.mean is None:
+            continue
+        inside = point.in_range or point.slot == answer.slot
+        if inside:
+            found.append((found.pop()[0] if before else point.lam, point.lam))
+        before = inside
+    return found
+
+
+def harmful(answer: Answer) -> bool:
+    """True if λ's above E were measured, and found worse."""
+    return any(point.lam > answer.range_high and point.mean is not None for point in answer.curve)
+
+
+def measured(answer: Answer) -> int:
+    """λ's > 0 that were measured on all folds: those that could be chosen."""
+    return sum(point.status == "complete" and point.slot != BASELINE for point in answer.curve)
