@@ -38,8 +38,8 @@ TERMS = (
 )  # fmt: skip
 RATES = (
     "The 95 % interval of the gain over λ = 0 (paired differences, Nadeau & Bengio 2003) is not widened for λ̂ being "
-    "the best of many. In simulated studies without any gain it lay above 0 in 1 to 3 of 100 where a λ's errors are "
-    "independent from fold to fold, and in 10 to 12 of 100 (18 with automatic replicates) where their correlation is "
+    "the best of many. In simulated studies without any gain it lay above 0 in about 3 of 100 where a λ's errors are "
+    "independent from fold to fold, and in 12 of 100 (18 with automatic replicates) where their correlation is "
     "1/k, for which the interval is made. Measured tables have shown a correlation of about 0."
 )
 
