@@ -107,8 +107,8 @@ def test_every_number_of_the_answer_is_the_answers(case: Dossier) -> None:
 def test_the_protocol_states_how_often_the_verdict_is_wrong(case: Dossier) -> None:
     text = " ".join(Outline(page.html(case)).text)
     procedure = text[text.index("The exact protocol") :]
-    assert "1 to 3 of 100 where a λ's errors are independent" in procedure
-    assert "10 to 12 of 100 (18 with automatic replicates)" in procedure
+    assert "about 3 of 100 where a λ's errors are independent" in procedure
+    assert "12 of 100 (18 with automatic replicates)" in procedure
 
 
 def test_nothing_remote_is_loaded(case: Dossier) -> None:
