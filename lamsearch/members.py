@@ -26,8 +26,8 @@ def runs(answer: Answer) -> list[tuple[float, float]]:
 
 
 def harmful(answer: Answer) -> bool:
-    """True if λ's above E were measured, and found worse."""
-    return any(point.lam > answer.range_high and point.mean is not None for point in answer.curve)
+    """True if a λ above λ̂ was measured, and can be told to be worse."""
+    return any(point.lam > answer.lam and point.mean is not None and not point.in_range for point in answer.curve)
 
 
 def measured(answer: Answer) -> int:

@@ -30,11 +30,11 @@ def headline(answer: Answer) -> str:
 def _verdict(answer: Answer) -> str:
     name = lam(answer.lam)
     if answer.gain is None:
-        return f"λ = {name} is best. Whether it beats no regularisation is unknown: λ = 0 has no score yet."
+        return f"λ = {name} is chosen. Whether it beats no regularisation is unknown: λ = 0 has no score."
     if answer.verdict == "hurts":
         return f"Regularisation hurts here. Use λ = 0; even the best λ > 0 found, {name}, does worse."
     if not answer.matters:
-        limit = f"up to {lam(answer.range_high)}" if members.harmful(answer) else ""
+        limit = "unless it is too large" if members.harmful(answer) else ""
         return (
             f"λ does not matter here{f', {limit}' if limit else ''}. λ = {name} instead of 0 changes the score by "
             f"{span(answer.metric, answer.gain)} ({CONFIDENCE} interval): less than {margin(answer)} either way."
@@ -43,7 +43,7 @@ def _verdict(answer: Answer) -> str:
         return f"Regularisation helps. Use λ = {name}."
     if answer.gain.mean <= 0:
         return f"A gain over λ = 0 is not shown. λ = 0 scores at least as well as the best λ > 0 found, {name}."
-    return f"A gain over λ = 0 is not shown. λ = {name} scores best, but λ = 0 cannot be told from it."
+    return f"A gain over λ = 0 is not shown. λ = {name} is chosen, but λ = 0 cannot be told from it."
 
 
 def margin(answer: Answer) -> str:
@@ -57,14 +57,12 @@ def how_sure(answer: Answer) -> str:
     found = [value for value in answer.indistinguishable if value > 0]
     text = "" if members.measured(answer) else "No λ > 0 has been measured on all folds yet. "
     if len(found) > 1:
-        precise = f"known to within a factor of {float(f'{high / low:.2g}'):g}"
+        precise = f"they span a factor of {float(f'{high / low:.2g}'):g}"
         between = sum(point.mean is not None and low <= point.lam <= high for point in answer.curve) - 1
         rest = len(found) - 1
         which = f"the {count(rest, 'other')}" if rest == between else f"{rest} of the {count(between, 'other')}"
-        text += (
-            f"{count(answer.n_folds, 'fold')} cannot tell λ = {lam(answer.lam)} from {which} between {lam(low)} and "
-        )
-        text += f"{lam(high)} ({CONFIDENCE} confidence): λ is {precise if high <= 100 * low else 'hardly pinned down'}."
+        text += f"These data cannot tell λ = {lam(answer.lam)} from {which} between {lam(low)} and "
+        text += f"{lam(high)} ({CONFIDENCE} confidence): {precise if high <= 100 * low else 'λ is hardly pinned down'}."
     else:
         others = sum(point.mean is not None and point.lam > 0 for point in answer.curve) - 1
         text += f"None of the other {others} λ's does as well ({CONFIDENCE} confidence)."
@@ -87,7 +85,7 @@ def _dropped(number: int) -> str:
 def gain(answer: Answer) -> str:
     """The gain over λ = 0 with its interval, and what could have been seen."""
     if answer.gain is None:
-        return "unknown: λ = 0 has no score yet"
+        return "unknown: λ = 0 has no score"
     interval = f"{CONFIDENCE} interval {span(answer.metric, answer.gain)}"
     words = {"helps": "it helps", "hurts": "it hurts", "not_shown": "not shown"}[answer.verdict]
     text = f"{change(answer.metric, answer.gain.mean)} ({interval}): {words}"
@@ -163,7 +161,10 @@ def would_change(answer: Answer) -> tuple[str, ...]:
         said.append(_sentence(edge.message) + offer)
     if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
         smallest = size(answer.metric, answer.detectable_gain)
-        said.append(f"More images, folds or replicates: a true gain below {smallest} is too small for this study.")
+        said.append(
+            f"More images, folds or replicates: a true gain below {smallest} would be missed in more than one of five "
+            "such studies."
+        )
     else:
         said.append("More images, folds or replicates: they would narrow the range of λ's that do as well.")
     if (partial := len(answer.indistinguishable_partial)) and answer.status == "final":
@@ -186,7 +187,11 @@ def other_pick(answer: Answer) -> str:
     assert answer.other_metric_lam is not None
     number = members.measured(answer)
     name = "the same λ" if math.isclose(answer.other_metric_lam, answer.lam) else both(answer, answer.other_metric_lam)
-    text = f"{name}, the best of the {number} measured on all folds" if number > 1 else f"{name}, the only one measured"
+    text = (
+        f"{name}, the best of the {number} measured on all folds"
+        if number > 1
+        else f"{name}, the only one measured on all folds"
+    )
     if answer.other_metric_gain is None:
         return text
     better = "better" if answer.other_metric_gain >= 0 else "worse"

@@ -455,7 +455,7 @@ def test_a_missing_baseline_is_said_and_not_drawn() -> None:
         curve=tuple(point for point in case.answer.curve if point.slot != BASELINE),
     )
     text = page.html(replace(case, answer=answer))
-    assert "λ = 0 has no score yet" in text
+    assert "λ = 0 has no score" in text
     assert not figures.lam_axis(answer, axes.Panel(left=0, right=9, top=0, bottom=9)).zero
 
 

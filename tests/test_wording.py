@@ -58,7 +58,7 @@ def test_every_verdict_has_its_own_words() -> None:
     ]
     assert wording.headline(HELPS) == f"Regularisation helps. Use λ = {numerals.lam(HELPS.lam)}."
     assert wording.headline(NOT_SHOWN).startswith("A gain over λ = 0 is not shown.")
-    assert wording.headline(NO_MATTER).startswith("λ does not matter here.")
+    assert wording.headline(NO_MATTER).startswith("λ does not matter here")
     assert "(95 % interval): less than 1 pp either way." in wording.headline(NO_MATTER)
     as_good = replace(NOT_SHOWN, gain=Interval(mean=-0.001, low=-0.02, high=0.018))
     assert "λ = 0 scores at least as well as the best λ > 0 found" in wording.headline(as_good)
@@ -85,10 +85,12 @@ def test_not_shown_names_the_gain_that_would_have_been_seen() -> None:
     assert "four of five" not in wording.gain(HELPS)
 
 
-def test_lambda_does_not_matter_only_up_to_where_it_harms() -> None:
-    top = NO_MATTER.curve[-1]
-    harmful = replace(NO_MATTER, curve=(*NO_MATTER.curve, replace(top, lam=2 * top.lam, in_range=False)))
-    assert wording.headline(harmful).startswith(f"λ does not matter here, up to {numerals.lam(top.lam)}. ")
+def test_lambda_does_not_matter_unless_larger_ones_are_told_to_be_worse() -> None:
+    fine = replace(NO_MATTER, curve=tuple(replace(point, in_range=True) for point in NO_MATTER.curve))
+    assert wording.headline(fine).startswith("λ does not matter here. ")
+    top = fine.curve[-1]
+    harmful = replace(fine, curve=(*fine.curve, replace(top, lam=2 * top.lam, in_range=False)))
+    assert wording.headline(harmful).startswith("λ does not matter here, unless it is too large. ")
 
 
 def test_how_sure_names_the_whole_range_and_counts_its_dropped_members() -> None:
@@ -97,7 +99,7 @@ def test_how_sure_names_the_whole_range_and_counts_its_dropped_members() -> None
     there = sum(point.mean is not None and low <= point.lam <= high for point in HELPS.curve)
     which = f"{n - 1} of the {there - 1} others between {numerals.lam(low)} and {numerals.lam(high)}"
     text = wording.how_sure(HELPS)
-    assert text.startswith(f"5 folds cannot tell λ = {numerals.lam(HELPS.lam)} from {which} (95 % confidence): λ is")
+    assert text.startswith(f"These data cannot tell λ = {numerals.lam(HELPS.lam)} from {which} (95 % confidence): ")
     partial = len(HELPS.indistinguishable_partial)
     assert partial > 1
     assert f"{partial} of these were dropped before the last fold" in text
@@ -185,7 +187,7 @@ def test_factors_are_plain_numbers(high: float, factor: str) -> None:
     answer = dossier(n_lams=17).answer
     ends = {"lam": 1.0, "indistinguishable": (1.0, high), "indistinguishable_partial": (), "range_low": 1.0}
     said = wording.how_sure(replace(answer, range_high=high, **ends))
-    assert (f"within a factor of {factor}." if high <= 100 else "λ is hardly pinned down.") in said
+    assert (f"they span a factor of {factor}." if high <= 100 else "λ is hardly pinned down.") in said
 
 
 def test_training_that_collapsed_everywhere_is_no_answer() -> None:

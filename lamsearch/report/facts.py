@@ -32,7 +32,9 @@ def _row(name: str, text: str, aside: str) -> Markup:
 def _lams(answer: Answer) -> Iterable[Row]:
     best = "Best λ > 0" if answer.verdict == "hurts" else "Chosen"
     yield f"{best}, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
-    carried = "for the refit, which has k/(k − 1) times the images of a fold; used unchanged, as is the convention"
+    carried = (
+        "would keep λ per image in the refit; not used: the refit takes the chosen λ unchanged, as is the convention"
+    )
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
     same = f"of the {members.measured(answer)} measured on all folds, by paired differences"
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same

@@ -55,7 +55,7 @@ def _tiles(answer: Answer) -> Markup:
         (
             "Gain over λ = 0",
             "unknown" if gain is None else numerals.change(answer.metric, gain.mean),
-            "λ = 0 has no score yet" if gain is None else numerals.span(answer.metric, gain),
+            "λ = 0 has no score" if gain is None else numerals.span(answer.metric, gain),
         ),
         (
             "Test accuracy, λ > 0" if answer.verdict == "hurts" else "Test accuracy",
@@ -78,6 +78,8 @@ def _tiles(answer: Answer) -> Markup:
 def _zero(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return "and λ = 0 is better"
+    if answer.gain is None:
+        return "λ = 0: unknown"
     return "nor from λ = 0 (95 %)" if members.zero_in_range(answer) else "λ = 0 does worse (95 %)"
 
 
