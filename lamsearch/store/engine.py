@@ -33,7 +33,7 @@ SQLITE_BUSY_S = 2
 
 LEAVING_S = 2.0  # patience with the database once this process has been asked to stop
 
-SILENT_S = 2.0  # failures that pass sooner are not spoken of
+SILENT_S = 5.0  # failures that pass sooner are not spoken of
 
 _READ_ONLY = "lamsearch_read_only"
 _PG_SESSION = {

@@ -72,8 +72,8 @@ def test_who_holds_the_lock_for_ever_is_named(programs: Programs, sqlite_url: st
         patient.send(signal.SIGTERM)
         assert patient.wait() == 143
         assert time.monotonic() - began < 10
-        waiting, left = patient.said.splitlines()
-        assert "database is locked; waiting for it, up to 120 s" in waiting
+        *waiting, left = patient.said.splitlines()
+        assert all("database is locked; waiting for it, up to 120 s" in line for line in waiting)
         assert "run the same command again to resume" in left
     assert programs.worker(sqlite_url, tmp_path).wait() == 0
     finished(store)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from end_state import EndState
-from programs import Programs, alive, busy, finished, results, submitted, wait_until
+from programs import Program, Programs, alive, busy, finished, results, submitted, wait_until
 from server import Mode, Server
 from sqlalchemy import create_engine, text
 
@@ -48,10 +48,15 @@ def test_a_restart_under_four_workers_costs_nothing(
     store.close()
     own_server.restart(mode)
     assert [worker.wait() for worker in workers] == [0, 0, 0, 0]
-    assert [worker.said for worker in workers] == [""] * 4
+    assert all(only_waited(worker) for worker in workers)
     store = reopened(url)
     assert finished(store) == undisturbed
     assert store.executed(store.study("s").id) <= len(undisturbed.cells) + 4
+
+
+def only_waited(worker: Program) -> bool:
+    """It said nothing, or (on a slow machine) that it waits for the server."""
+    return all("; waiting for it, up to 8 s" in line for line in worker.said.splitlines())
 
 
 def test_a_server_that_is_away_is_waited_for_then_left_and_found_again(
@@ -73,7 +78,8 @@ def test_a_server_that_is_away_is_waited_for_then_left_and_found_again(
     refused = programs.run("worker --set service.retry_s=0.5", tmp_path, LAMSEARCH_STORAGE=url)
     assert (refused.code, refused.said.count("\n")) == (75, 1)
     own_server.start()
-    assert (patient.wait(), patient.said) == (0, "")
+    assert patient.wait() == 0
+    assert only_waited(patient)
     resumed = programs.worker(url, tmp_path)
     assert (resumed.wait(), resumed.said) == (0, "")
     assert finished(reopened(url)) == undisturbed

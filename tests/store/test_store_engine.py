@@ -136,6 +136,24 @@ def test_a_server_that_is_back_just_before_the_deadline_is_found(sqlite_url: str
     assert database.retrying(away) == "back"
 
 
+def test_waiting_for_a_database_is_said_once_and_not_for_moments(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lamsearch.store.engine.SILENT_S", 0.4)
+    said: list[str] = []
+    database = Database(urls.parse(sqlite_url), service(retry_s=5.0), read_only=False, say=said.append)
+    for away_s, lines in ((0.1, 0), (1.5, 1)):
+        back = time.monotonic() + away_s
+
+        def away(back: float = back) -> None:
+            if time.monotonic() < back:
+                raise sqlite3.OperationalError("injected: away")
+
+        database.retrying(away)
+        assert len(said) == lines
+    assert said[0].endswith("injected: away; waiting for it, up to 5 s")
+
+
 def test_a_full_disk_is_said_and_resumable(sqlite_url: str) -> None:
     """FAULTS 16."""
     store = Store(sqlite_url, service=service())
