@@ -127,7 +127,9 @@ class FusedTrainer:
         )
         lam = torch.tensor([member.lam_over_m for member in self._rows], dtype=torch.float64)
         lam = lam.to(problem.dtype).to(problem.device)
-        return StackedOptimiser(stacked, self._penalised, lam, problem.loss, problem.training)
+        rates = set(self._rates.values())
+        lr = rates.pop() if len(rates) == 1 else None
+        return StackedOptimiser(stacked, self._penalised, lam, problem.loss, problem.training, lr)
 
     def _keep(self, members: Sequence[Member]) -> None:
         """Compact the stack to some of its rows."""

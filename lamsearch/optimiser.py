@@ -89,7 +89,7 @@ class Optimiser:
             dampening=0.0,
             nesterov=False,
             maximize=False,
-            is_first_step=self._first,
+            is_first_step=self._first and bool(momentum),
         )
 
 

@@ -89,23 +89,22 @@ class Stack:
             self.correct[:n] += ((outputs.detach().argmax(-1) == labels[lane]) * real).sum(1)
         norms = [gradients[f"{layer.name}.weight"].flatten(1).norm(dim=1) for layer in self._layers]
         self.norms[:n] += torch.stack(norms, dim=1)
-        self.optimiser.step(gradients, rates)
+        self.optimiser.step(gradients, rates, counts)
 
     def _replay(self, table: EpochTable, number: int) -> None:
         (index, weight), rates = table.chunks(number)[0], table.rates(number)
-        inputs = [index, weight, rates.step, rates.root, rates.shrink]
+        # Everything that the step reads and this stack does not own goes in as an input: a graph remembers addresses.
+        inputs = [index, weight, table.lane, rates.step, rates.root, rates.shrink, rates.number]
         counts = table.counts(number)
 
-        def step(index: Tensor, weight: Tensor, *numbers: Tensor) -> None:
-            rates = Rates(step=numbers[0], root=numbers[1], shrink=numbers[2])
+        def step(index: Tensor, weight: Tensor, lanes: Tensor, *numbers: Tensor) -> None:
+            rates = Rates(step=numbers[0], root=numbers[1], shrink=numbers[2], number=numbers[3])
             self._step([(index, weight)], rates, lanes, counts)
 
-        lanes = table.lane
         if self._graph is None:
             step(*inputs)
             self._plain_steps += 1
             if self._plain_steps >= WARM_UP_STEPS:
-                lanes = lanes.clone()
                 try:
                     self._graph = _Graph(step, inputs)
                 except RuntimeError:  # an operation that cannot be captured: the plain step stays

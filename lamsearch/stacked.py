@@ -31,48 +31,52 @@ def stacked_forward(
     for layer in layers:
         weight, bias = parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
         if layer.kind == "conv":
-            hidden = _first_conv(hidden, weight, bias, counts) if shared else _conv(hidden, weight, bias)
+            hidden = _first_conv(hidden, weight, counts) if shared else _conv(hidden, weight)
+            # The bias comes after pooling: rounding is monotone, so the result is the same, for a quarter of the work.
             hidden = functional.max_pool2d(hidden, 2) if layer.pool else hidden
-        elif shared:
-            flat = [
-                fold.flatten(1).expand(count, -1, -1) for fold, count in zip(hidden.flatten(2), counts, strict=True)
-            ]
-            hidden = torch.baddbmm(bias.unsqueeze(1), torch.cat(flat), weight.transpose(1, 2))
-        else:
-            if hidden.dim() == 4:  # (B, M·C, Y, X) → (M, B, C·Y·X)
-                hidden = hidden.reshape(len(hidden), n_members, -1).transpose(0, 1)
-            hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight.transpose(1, 2))
+            hidden = hidden + bias.view(-1, 1, 1)
+        else:  # hidden (M, K, B): the weights' gradients then come in their own layout
+            if shared:
+                folds = zip(hidden.flatten(2), counts, strict=True)
+                hidden = torch.cat([fold.t().expand(count, -1, -1) for fold, count in folds])
+            elif hidden.dim() == 4:  # (B, M·C, Y, X)
+                hidden = hidden.reshape(len(hidden), n_members, -1).permute(1, 2, 0)
+            hidden = torch.baddbmm(bias.unsqueeze(2), weight, hidden)
         shared = False
         hidden = functional.relu(hidden) if layer.relu else hidden
-    return hidden
+    return hidden.transpose(1, 2)
 
 
-def _first_conv(images: Tensor, weight: Tensor, bias: Tensor, counts: Sequence[int]) -> Tensor:
+def _first_conv(images: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
     """(F, B, C, Y, X) → (B, M·O, Y, X): each fold's images once, whatever the number of its members."""
     if len(set(counts)) == 1:
         together = images.transpose(0, 1).flatten(1, 2)
-        return functional.conv2d(together, weight.flatten(0, 1), bias.flatten(), groups=len(counts))
-    folds = zip(images, torch.split(weight, list(counts)), torch.split(bias, list(counts)), strict=True)
-    return torch.cat([functional.conv2d(x, w.flatten(0, 1), b.flatten()) for x, w, b in folds], dim=1)
+        return functional.conv2d(together, weight.flatten(0, 1), groups=len(counts))
+    folds = zip(images, torch.split(weight, list(counts)), strict=True)
+    return torch.cat([functional.conv2d(fold, own.flatten(0, 1)) for fold, own in folds], dim=1)
 
 
-def _conv(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _conv(hidden: Tensor, weight: Tensor) -> Tensor:
     """(B, M·C, Y, X) → (B, M·O, Y, X), each member its own group."""
-    return functional.conv2d(hidden, weight.flatten(0, 1), bias.flatten(), groups=len(weight))
+    return functional.conv2d(hidden, weight.flatten(0, 1), groups=len(weight))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Per-member numbers of one step, (M,): ``step`` = lr (over Adam's first bias correction), ``root`` = the root
-    of its second, ``shrink`` = 1 − lr · decoupled decay."""
+    """Numbers of one step. Per member, (M,): ``step`` = lr (over Adam's first bias correction), ``root`` = the root
+    of its second, ``shrink`` = 1 − lr · decoupled decay. Per fold, (F,): ``number`` of the step, from 1."""
 
     step: Tensor
     root: Tensor
     shrink: Tensor
+    number: Tensor
 
 
 class StackedOptimiser:
-    """Adam, AdamW, SGD or plain descent on stacked parameters, the penalty's gradient included."""
+    """Adam, AdamW, SGD or plain descent on stacked parameters, the penalty's gradient included.
+
+    ``lr``: the learning rate that all members share, for torch's fused Adam; None if they have rates of their own.
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class StackedOptimiser:
         lam_over_m: Tensor,
         loss: LossConfig,
         training: TrainingConfig,
+        lr: float | None,
     ) -> None:
         self.parameters, self._penalised, self._training = parameters, frozenset(penalised), training
         self._decay = lam_over_m * losses.decay(loss, 1.0)
@@ -88,21 +93,55 @@ class StackedOptimiser:
         self._has = (losses.decay(loss, 1.0) > 0, losses.sign_strength(loss, 1.0) > 0)
         self._firsts = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self._seconds = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self._fused_lr = lr if training.optimiser in ("adam", "adamw") else None
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor], rates: Rates) -> None:
+    def step(self, gradients: Mapping[str, Tensor], rates: Rates, counts: Sequence[int]) -> None:
         """Update the first rows, as many as the gradients of the data loss have; later members rest."""
-        for name, gradient in gradients.items():
+        complete = {name: self._penalty(name, gradient, rates).contiguous() for name, gradient in gradients.items()}
+        if self._fused_lr is not None:
+            self._fused_adam(complete, self._fused_lr, rates.number, counts)
+            return
+        for name, gradient in complete.items():
             n = len(gradient)
             value, first, second = (tensors[name][:n] for tensors in (self.parameters, self._firsts, self._seconds))
-            penalised = name in self._penalised
-            if penalised and self._has[0]:
-                gradient = gradient + _column(self._decay[:n], value) * value  # noqa: PLW2901
-            if penalised and self._has[1]:
-                gradient = gradient + _column(self._signs[:n], value) * value.sign()  # noqa: PLW2901
-            if penalised and self._training.optimiser == "adamw":
-                value.mul_(_column(rates.shrink[:n], value))
             value.sub_(_column(rates.step[:n], value) * self._direction(gradient, first, second, rates.root[:n]))
+
+    def _penalty(self, name: str, gradient: Tensor, rates: Rates) -> Tensor:
+        """The gradient with the penalty's; a decoupled one acts on the weights at once."""
+        if name not in self._penalised:
+            return gradient
+        n, value = len(gradient), self.parameters[name][: len(gradient)]
+        if self._has[0]:
+            gradient = torch.addcmul(gradient, _column(self._decay[:n], value), value)
+        if self._has[1]:
+            gradient = torch.addcmul(gradient, _column(self._signs[:n], value), value.sign())
+        if self._training.optimiser == "adamw":
+            value.mul_(_column(rates.shrink[:n], value))
+        return gradient
+
+    def _fused_adam(self, gradients: Mapping[str, Tensor], lr: float, number: Tensor, counts: Sequence[int]) -> None:
+        """torch's kernel, with which a step reads and writes everything once. Folds differ in the number of steps."""
+        values, grads, firsts, seconds = (
+            [part for name in gradients for part in torch.split(tensors[name][: sum(counts)], list(counts))]
+            for tensors in (self.parameters, gradients, self._firsts, self._seconds)
+        )
+        numbers = [number[fold] for _ in gradients for fold in range(len(counts))]
+        torch._fused_adam_(
+            values,
+            grads,
+            firsts,
+            seconds,
+            [],
+            numbers,
+            lr=lr,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=0.0,
+            eps=EPS,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def _direction(self, gradient: Tensor, first: Tensor, second: Tensor, root: Tensor) -> Tensor:
         if self._training.optimiser == "gd":

@@ -33,7 +33,8 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochTable:
-    """S steps of F lanes with batches of B: ``index`` and ``weight`` (S, F, B), rates (S, M), ``lane`` (M,).
+    """S steps of F lanes, batches of B: ``index`` and ``weight`` (S, F, B), rates (S, M), ``number`` (S, F), ``lane``
+    (M,).
 
     ``weight`` is 1/n for the n images of a lane's batch and 0 for padding (``index`` is then some image).
     """
@@ -43,6 +44,7 @@ class EpochTable:
     step: Tensor
     root: Tensor
     shrink: Tensor
+    number: Tensor
     lane: Tensor
     members: tuple[int, ...]
     lane_steps: tuple[int, ...]
@@ -66,7 +68,7 @@ class EpochTable:
 
     def rates(self, step: int) -> Rates:
         """The members' numbers for this step."""
-        return Rates(step=self.step[step], root=self.root[step], shrink=self.shrink[step])
+        return Rates(step=self.step[step], root=self.root[step], shrink=self.shrink[step], number=self.number[step])
 
     def is_full(self, step: int) -> bool:
         """True if every lane has a whole batch, in one chunk: such steps are all alike."""
@@ -83,7 +85,8 @@ class EpochTable:
     def to(self, device: torch.device, dtype: torch.dtype) -> EpochTable:
         """All of it on the device, numbers in ``dtype``."""
         floats = {name: getattr(self, name).to(dtype).to(device) for name in ("weight", "step", "root", "shrink")}
-        return replace(self, index=self.index.to(device), lane=self.lane.to(device), **floats)
+        number = self.number.to(device)
+        return replace(self, index=self.index.to(device), lane=self.lane.to(device), number=number, **floats)
 
 
 def epoch_table(
@@ -101,6 +104,7 @@ def epoch_table(
         sizes = np.clip(len(order) - batch * np.arange(n_steps), 0, batch)
         real = np.arange(batch) < sizes[:, None]
         weight[:, number] = real / np.maximum(sizes, 1)[:, None]
+    firsts = torch.tensor([epoch * steps + 1 for steps in lane_steps], dtype=torch.float32)
     rates = [
         _rates(lane, epoch * steps + 1, n_steps, loss, training) for lane, steps in zip(lanes, lane_steps, strict=True)
     ]
@@ -112,6 +116,7 @@ def epoch_table(
         step=step,
         root=root,
         shrink=shrink,
+        number=firsts + torch.arange(n_steps, dtype=torch.float32).unsqueeze(1),
         lane=torch.repeat_interleave(torch.arange(len(lanes)), torch.tensor(members)),
         members=members,
         lane_steps=lane_steps,

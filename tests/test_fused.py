@@ -82,12 +82,16 @@ def test_stop_interrupts():
 
 
 class Recorder:
-    """Stands in for a CUDA graph on a machine without one: it records a call and repeats it on its own inputs."""
+    """Stands in for a CUDA graph on a machine without one: it records a call and repeats it on its own inputs.
+
+    A graph remembers addresses and keeps nothing alive, so a tensor that the call merely closes over is an error.
+    """
 
     made = 0
 
     def __init__(self, function, inputs):
         Recorder.made += 1
+        assert not [cell for cell in function.__closure__ or () if isinstance(cell.cell_contents, torch.Tensor)]
         self.function, self.inputs = function, [tensor.clone() for tensor in inputs]
 
     def __call__(self, inputs):
