@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from lamsearch.engine import by_hand
 from lamsearch.errors import InputError
 from lamsearch.problem import Member, Problem, problem
 from lamsearch.records import FoldResult
+from lamsearch.training import TrainerType
 
 LOOP = Candidate(trainer="loop", members=1)
 COUNTS = (1, 4, 8, 16, 32, 64)
@@ -61,6 +63,9 @@ def name_of(device: torch.device) -> str:
 def place(config: StudyConfig, data: DataSet, device: torch.device) -> Problem:
     """The study's problem on ``device``. Raises InputError, with advice, if the images do not fit there."""
     if device.type == "cuda":
+        # The same fits in the same company give the same bits; without it, sums in the order of their arrival.
+        torch.backends.cudnn.deterministic = True
+        warnings.filterwarnings("ignore", message="Attempting to run cuBLAS")  # the backward thread's first product
         free, _ = torch.cuda.mem_get_info(device)
         if data.images.nbytes > ROOM * free:
             raise InputError(
@@ -120,6 +125,11 @@ class Executor:
         return self._candidate.members
 
     @property
+    def trainer(self) -> TrainerType:
+        """The trainer that was chosen, for whoever brings members of their own: an epoch pruner, the refit."""
+        return TRAINERS[self._candidate.trainer]
+
+    @property
     def description(self) -> str:
         """For the record beside each result."""
         device = self._problem.device
@@ -141,7 +151,7 @@ class Executor:
         return tuple(found)
 
     def _train(self, members: Sequence[Member], stop: Callable[[], bool] | None) -> list[FoldResult]:
-        trainer = TRAINERS[self._candidate.trainer](self._problem, members, stop=stop)
+        trainer = self.trainer(self._problem, members, stop=stop)
         for _ in range(self._problem.training.epochs):
             trainer.train_epoch()
         return [trainer.result(member) for member in members]

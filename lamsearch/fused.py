@@ -65,7 +65,8 @@ class FusedTrainer:
         if rows:
             table = epoch_table(self._lanes(), self._epoch, self._problem.loss, self._problem.training, CHUNK)
             self._stack.train(table.to(self._problem.device, self._problem.dtype), self._stop)
-            scores |= self._book(table.steps_of_member, self._validate())
+            outcomes = self._validate() if self._problem.validates(self._epoch) else [None] * len(rows)
+            scores |= self._book(table.steps_of_member, outcomes)
         share = (time.perf_counter() - begun) / max(len(rows), 1)
         for member in rows:
             self._seconds[member] += share
@@ -178,7 +179,7 @@ class FusedTrainer:
             for each, guess, size in zip(all_losses, all_predicted, own, strict=True)
         ]
 
-    def _book(self, n_steps: Sequence[int], outcomes: Sequence[Outcome]) -> dict[Member, EpochScore]:
+    def _book(self, n_steps: Sequence[int], outcomes: Sequence[Outcome | None]) -> dict[Member, EpochScore]:
         loss, correct, norms = (sums.tolist() for sums in (self._stack.loss, self._stack.correct, self._stack.norms))
         scores = {}
         for row, member in enumerate(self._rows):

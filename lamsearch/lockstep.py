@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 
 from lamsearch.problem import Member, Problem
 from lamsearch.records import EpochScore, FoldResult, Stopped
-from lamsearch.training import LoopTrainer
+from lamsearch.training import LoopTrainer, TrainerType
 
 Judge = Callable[[int, float], str | None]
 """(epochs done, mean score over the folds) → the reason to prune, or None to go on."""
 
 
 def train(
-    problem: Problem, members: Sequence[Member], judge: Judge, *, stop: Callable[[], bool]
+    problem: Problem,
+    members: Sequence[Member],
+    judge: Judge,
+    *,
+    stop: Callable[[], bool],
+    trainer: TrainerType = LoopTrainer,
 ) -> tuple[FoldResult, ...] | Stopped:
     """The results of all folds, or why and when the pruner ended them. Raises Interrupted."""
-    trainer = LoopTrainer(problem, members, stop=stop)
+    started_at, begun = time.time(), time.perf_counter()
+    run = trainer(problem, members, stop=stop)
     for epoch in range(problem.training.epochs):
-        scores = trainer.train_epoch()
-        mean = fmean(score_of(scores[member], problem.metric) for member in trainer.members)
+        scores = run.train_epoch()
+        mean = fmean(score_of(scores[member], problem.metric) for member in run.members)
         reason = judge(epoch + 1, mean)
         if reason is not None and epoch + 1 < problem.training.epochs:
-            return Stopped(reason=reason, epochs=epoch + 1, seconds=trainer.seconds, started_at=trainer.started_at)
-    return tuple(_in_turn(trainer.result(member) for member in trainer.members))
+            seconds = time.perf_counter() - begun
+            return Stopped(reason=reason, epochs=epoch + 1, seconds=seconds, started_at=started_at)
+    return tuple(_in_turn(run.result(member) for member in run.members))
 
 
 def _in_turn(results: Iterable[FoldResult]) -> Iterator[FoldResult]:

@@ -22,8 +22,7 @@ from lamsearch.evidence import Ledger, Outcome
 from lamsearch.model import norms
 from lamsearch.optimiser import Optimiser
 from lamsearch.problem import Interrupted, Member, Problem
-from lamsearch.records import EpochScore, FitKey, FoldResult
-from lamsearch.splits import Split
+from lamsearch.records import EpochScore, FoldResult
 
 CHUNK = 64
 """Most images in one forward pass. Larger batches are gradient sums over chunks: activations stay in the cache."""
@@ -38,10 +37,7 @@ class LoopTrainer:
 
     def __init__(self, problem: Problem, members: Sequence[Member], *, stop: Callable[[], bool] | None = None) -> None:
         self.members: tuple[Member, ...] = tuple(members)
-        self._runs = {
-            member: Run(problem, problem.split(member), problem.fold_seed(member), member.lam_over_m, stop=stop)
-            for member in members
-        }
+        self._runs = {member: _Run(problem, member, stop) for member in members}
 
     def train_epoch(self) -> Mapping[Member, EpochScore]:
         """One epoch of every live member."""
@@ -54,47 +50,26 @@ class LoopTrainer:
 
     def result(self, member: Member) -> FoldResult:
         """The finished fold fit of a member."""
-        return self._runs[member].result(member.key)
-
-    @property
-    def seconds(self) -> float:
-        """Training time of all members so far."""
-        return sum(run.seconds for run in self._runs.values())
-
-    @property
-    def started_at(self) -> float:
-        """When training began, in seconds since 1970."""
-        return min(run.started_at for run in self._runs.values())
+        return self._runs[member].result()
 
     def parameters(self, member: Member) -> OrderedDict[str, Tensor]:
         """Name → value of a member's parameters, as they are now."""
         return self._runs[member].parameters()
 
 
-class Run:
-    """One model's training from seed to score, on any split: a fold's, or the refit's."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        split: Split,
-        seed: int,
-        lam_over_m: float,
-        *,
-        stop: Callable[[], bool] | None = None,
-        validate_once: bool = False,
-    ) -> None:
-        self._problem, self._split, self._seed, self._lam_over_m, self._stop = problem, split, seed, lam_over_m, stop
-        self._validate_once = validate_once
-        self._engine = engine_for(problem, seed)
+class _Run:
+    def __init__(self, problem: Problem, member: Member, stop: Callable[[], bool] | None) -> None:
+        self._problem, self._member, self._stop = problem, member, stop
+        self._split, self._seed, lam_over_m = problem.split(member), problem.fold_seed(member), member.lam_over_m
+        self._engine = engine_for(problem, self._seed)
         _, self._rows, self._columns = problem.seen
         self._penalised, free = self._engine.groups(biases=problem.loss.penalise_biases)
         self._signs = losses.sign_strength(problem.loss, lam_over_m)
         self._optimiser = Optimiser(self._penalised, free, lam_over_m, problem.loss, problem.training)
-        self._val = torch.from_numpy(split.val).to(problem.device)
+        self._val = torch.from_numpy(self._split.val).to(problem.device)
         self.ledger = Ledger(
-            train=problem.train_labels.cpu().numpy()[split.train],
-            val=problem.labels.cpu().numpy()[split.val],
+            train=problem.train_labels.cpu().numpy()[self._split.train],
+            val=problem.labels.cpu().numpy()[self._split.val],
             n_classes=problem.n_classes,
             loss=problem.loss.data,
             metric=problem.metric,
@@ -119,16 +94,16 @@ class Run:
             train_loss=loss_sum / len(order),
             train_acc=n_correct / len(order),
             n_steps=n_steps,
-            outcome=None if self._validate_once and epoch + 1 < problem.training.epochs else self._validate(),
+            outcome=self._validate() if problem.validates(epoch) else None,
         )
         self.seconds += time.perf_counter() - begun
         return score
 
-    def result(self, key: FitKey) -> FoldResult:
-        """The books closed, under a name."""
+    def result(self) -> FoldResult:
+        """The books closed."""
         return self.ledger.result(
-            key=key,
-            lam_over_m=self._lam_over_m,
+            key=self._member.key,
+            lam_over_m=self._member.lam_over_m,
             norms=norms(self._engine.weights(), self._penalised, self._grad_norms),
             seconds=self.seconds,
             started_at=self.started_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from lamsearch.config import LossConfig, ModelConfig, StudyConfig, TrainingConfi
 from lamsearch.datasets import DataSet
 from lamsearch.model import Shape, layers_of, seen
 from lamsearch.records import FitKey
-from lamsearch.splits import Split
+from lamsearch.splits import Indices, Split
 
 
 class Interrupted(Exception):
@@ -93,6 +93,36 @@ class Problem:
     def fold_seed(self, member: Member) -> int:
         """The seed of initial weights and batch order: the same for every λ."""
         return splits.fold_seed(self.seed, member.replicate, member.fold)
+
+    def validates(self, epoch: int) -> bool:
+        """True if members are scored on their validation images after this epoch, counted from 0."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Problem):
+    """The refit as a problem of one fold: train on the search images, look at the test images once, at the end."""
+
+    only: Split
+    only_seed: int
+
+    def split(self, member: Member) -> Split:
+        """Search and test images, for any member."""
+        return self.only
+
+    def fold_seed(self, member: Member) -> int:
+        """The refit's seed, for any member."""
+        return self.only_seed
+
+    def validates(self, epoch: int) -> bool:
+        """True after the last epoch."""
+        return epoch + 1 >= self.training.epochs
+
+
+def whole(problem: Problem, train_idx: Indices, test_idx: Indices, seed: int) -> Whole:
+    """``problem`` with one split: ``train_idx`` to train on, ``test_idx`` to score."""
+    given = {field.name: getattr(problem, field.name) for field in fields(problem)}
+    return Whole(**given, only=Split(train=np.sort(train_idx), val=np.sort(test_idx)), only_seed=seed)
 
 
 def problem(

@@ -17,11 +17,17 @@ from lamsearch.problem import Member, Problem
 from lamsearch.records import FoldResult
 from lamsearch.splits import derived_seed
 from lamsearch.store import Store, StudyRow
-from lamsearch.training import Refit, refit
+from lamsearch.training import LoopTrainer, Refit, TrainerType, refit
 
 
 def conclude(
-    store: Store, study: StudyRow, ready: Problem, test_images: np.ndarray, *, stop: Callable[[], bool]
+    store: Store,
+    study: StudyRow,
+    ready: Problem,
+    test_images: np.ndarray,
+    *,
+    stop: Callable[[], bool],
+    trainer: TrainerType = LoopTrainer,
 ) -> Answer:
     """Choose λ̂, score it on the test set (unless that has been done), and return the final answer.
 
@@ -36,7 +42,7 @@ def conclude(
     if known is None:
         seed = derived_seed("refit", study.config.search.seed)
         known = _look(
-            refit(ready, chosen.lam_over_m, ready.search, test_images, seed, stop=stop),
+            refit(ready, chosen.lam_over_m, ready.search, test_images, seed, trainer=trainer, stop=stop),
             lam_over_m=chosen.lam_over_m,
             protocol=protocol,
         )

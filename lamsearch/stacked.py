@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def stacked_forward(
         if layer.kind == "conv":
             hidden = _first_conv(hidden, weight, counts) if shared else _conv(hidden, weight)
             # The bias comes after pooling: rounding is monotone, so the result is the same, for a quarter of the work.
-            hidden = functional.max_pool2d(hidden, 2) if layer.pool else hidden
+            hidden = _Pool.apply(hidden) if layer.pool else hidden
             hidden = hidden + bias.view(-1, 1, 1)
         else:  # hidden (M, K, B): the weights' gradients then come in their own layout
             if shared:
@@ -45,6 +46,25 @@ def stacked_forward(
         shared = False
         hidden = functional.relu(hidden) if layer.relu else hidden
     return hidden.transpose(1, 2)
+
+
+class _Pool(torch.autograd.Function):
+    """2×2 max-pooling. Windows do not overlap, so the backward pass is a scatter: torch's own, made for windows
+    that do, takes a fifth of a step on a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+        pooled, winners = functional.max_pool2d_with_indices(hidden, [2, 2])
+        ctx.save_for_backward(winners)
+        ctx.shape = hidden.shape
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (winners,) = ctx.saved_tensors
+        found = gradient.new_zeros(ctx.shape)
+        found.flatten(2).scatter_(2, winners.flatten(2), gradient.flatten(2))
+        return found
 
 
 def _first_conv(images: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:

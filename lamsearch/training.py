@@ -10,13 +10,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
-from lamsearch.loop import LoopTrainer, Run
-from lamsearch.problem import Interrupted, Member, Problem, problem
+from lamsearch.loop import LoopTrainer
+from lamsearch.problem import Interrupted, Member, Problem, problem, whole
 from lamsearch.records import BASELINE, EpochScore, FitKey, FoldResult
 from lamsearch.reference import ReferenceTrainer
-from lamsearch.splits import Indices, Split
+from lamsearch.splits import Indices
 
 __all__ = [
     "Interrupted",
@@ -86,16 +84,12 @@ def refit(
     test_idx: Indices,
     seed: int,
     *,
+    trainer: TrainerType = LoopTrainer,
     stop: Stop | None = None,
 ) -> Refit:
     """Train at one λ on all of ``train_idx`` and score ``test_idx`` by its true labels. Raises Interrupted."""
-    split = Split(train=np.sort(train_idx), val=np.sort(test_idx))
-    run = Run(problem, split, seed, lam_over_m, stop=stop, validate_once=True)
-    while not run.ledger.done:
-        if stop is not None and stop():
-            raise Interrupted
-        run.train_epoch()
-    result = run.result(FitKey(BASELINE, 0, 0))
+    member = Member(*FitKey(BASELINE, 0, 0), lam_over_m)
+    result = fit(whole(problem, train_idx, test_idx, seed), member, trainer=trainer, stop=stop)
     return Refit(
         accuracy=result.val_acc,
         loss=result.val_loss,

@@ -185,7 +185,8 @@ class Worker:
         """A whole trial under an epoch pruner; False if superseded."""
         members = [Member(*key, claim.lam_over_m) for key in claim.keys]
         judge = partial(self.store.judge, claim)
-        found = lockstep.train(ready.problem, members, judge, stop=lambda: self._stopping(claim))
+        trainer = ready.executor.trainer
+        found = lockstep.train(ready.problem, members, judge, trainer=trainer, stop=lambda: self._stopping(claim))
         if isinstance(found, Stopped):
             return self.store.prune(claim, found)
         return self.store.record(claim, *(self._signed(result, ready.executor) for result in found))
@@ -199,7 +200,14 @@ class Worker:
         return isinstance(claim, Claim)
 
     def _answer(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
-        answer = refit.conclude(self.store, study, ready.problem, ready.test, stop=lambda: self._stopping(claim))
+        answer = refit.conclude(
+            self.store,
+            study,
+            ready.problem,
+            ready.test,
+            trainer=ready.executor.trainer,
+            stop=lambda: self._stopping(claim),
+        )
         return self.store.store_answer(study.id, to_json(answer), claim)
 
     def _stopping(self, *claims: Claim) -> bool:

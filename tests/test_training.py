@@ -13,8 +13,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from training_worlds import blobs, small_problem
 
 from lamsearch import architecture
+from lamsearch.fused import FusedTrainer
 from lamsearch.records import FitKey
-from lamsearch.training import Interrupted, LoopTrainer, Member, fit, refit
+from lamsearch.training import Interrupted, LoopTrainer, Member, ReferenceTrainer, fit, refit
 
 LINEAR = {"kind": "linear"}
 
@@ -221,6 +222,35 @@ def test_the_refit_scores_the_test_images_with_true_labels():
     assert score.accuracy > 0.9
     assert not score.collapsed
     assert score == replace(refit(problem, 1e-3, data.search, data.test, seed=1), seconds=score.seconds)
+
+
+@pytest.mark.parametrize("trainer", [FusedTrainer, ReferenceTrainer])
+def test_every_trainer_gives_the_same_refit(trainer):
+    data = blobs(100)
+    problem = small_problem(data, training={"epochs": 3, "batch": 8})
+    by_loop = refit(problem, 1e-3, data.search, data.test, seed=1)
+    found = refit(problem, 1e-3, data.search, data.test, seed=1, trainer=trainer)
+    assert (found.accuracy, found.n) == (by_loop.accuracy, by_loop.n)
+    assert found.loss == pytest.approx(by_loop.loss, abs=1e-10)
+
+
+@pytest.mark.parametrize("trainer", [LoopTrainer, FusedTrainer])
+def test_the_refit_looks_at_the_test_images_once(trainer, monkeypatch):
+    looks = []
+    monkeypatch.setattr(trainer, "train_epoch", counted(trainer.train_epoch, looks))
+    data = blobs(100)
+    refit(small_problem(data, training={"epochs": 3, "batch": 8}), 1e-3, data.search, data.test, 1, trainer=trainer)
+    (first, second, last) = [next(iter(scores.values())).val_loss for scores in looks]
+    assert first == second  # the constant predictor's: nothing was looked at
+    assert last != first
+
+
+def counted(train_epoch, looks):
+    def epoch(self):
+        looks.append(train_epoch(self))
+        return looks[-1]
+
+    return epoch
 
 
 def test_stochastic_layers_of_a_user_model_are_seeded_per_fold(tmp_path, monkeypatch):

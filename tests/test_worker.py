@@ -17,10 +17,12 @@ from lamsearch.answer import from_json, to_json
 from lamsearch.config import ServiceConfig, StudyConfig, parse_study
 from lamsearch.errors import InputError, NoAnswerYet
 from lamsearch.executor import Executor
+from lamsearch.fused import FusedTrainer
 from lamsearch.problem import Interrupted
 from lamsearch.records import BASELINE, FitKey, Stopped
 from lamsearch.stopping import Stop
 from lamsearch.store import Store, StudyRow
+from lamsearch.training import LoopTrainer, TrainerType
 from lamsearch.worker import Options, Worker
 
 QUICK = ServiceConfig(beat_s=0.2, grace_s=2.0, retry_s=0.5, poll_s=0.05)
@@ -196,7 +198,8 @@ def test_epoch_pruners_end_whole_trials(tmp_path: Path) -> None:
     assert answer.budget.seconds == pytest.approx(trained, rel=0.2), "the folds of a trial took turns"
 
 
-def test_lockstep_stops_at_the_epoch_the_judge_names() -> None:
+@pytest.mark.parametrize("trainer", [LoopTrainer, FusedTrainer])
+def test_lockstep_stops_at_the_epoch_the_judge_names(trainer: TrainerType) -> None:
     config = study_config()
     data, _ = preparation.facts(config)
     from lamsearch.problem import Member, problem
@@ -209,12 +212,12 @@ def test_lockstep_stops_at_the_epoch_the_judge_names() -> None:
         seen.append(epoch)
         return "enough" if epoch == 2 else None
 
-    found = lockstep.train(ready, members, judge, stop=lambda: False)
+    found = lockstep.train(ready, members, judge, trainer=trainer, stop=lambda: False)
     assert isinstance(found, Stopped)
     assert (found.reason, found.epochs) == ("enough", 2)
     assert 0 < found.seconds < time.time() - found.started_at + 0.1
     assert seen == [1, 2]
-    results = lockstep.train(ready, members, lambda epoch, mean: None, stop=lambda: False)
+    results = lockstep.train(ready, members, lambda epoch, mean: None, trainer=trainer, stop=lambda: False)
     assert [result.key for result in results] == [FitKey(0, 0, fold) for fold in range(3)]  # type: ignore[union-attr]
 
 
