@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lamsearch import environment
 from lamsearch import model as models
 from lamsearch.chain import Chain
 from lamsearch.problem import Problem
@@ -87,18 +88,18 @@ class Autograd:
 
 
 LARGE_PIXELS = 24 * 24
-"""Images of so many pixels and more are large: torch's AVX-512 convolutions then beat ``Chain``."""
+"""Images of so many pixels and more are large: torch's AVX-512 convolutions then beat ``Chain`` on AMD's cores."""
 
 
 def by_hand(problem: Problem) -> bool:
-    """True where ``Chain`` is faster: the built-in networks on a CPU, except for large images on one with AVX-512.
+    """True where ``Chain`` is faster: the built-in networks on a CPU, except for large images on AMD's AVX-512 cores.
 
     A rule, not a measurement: a fold fit must give the same bits whenever it is repeated on the same type of CPU.
     """
     if problem.layers is None or problem.device.type != "cpu":
         return False
     large = problem.shape[1] * problem.shape[2] >= LARGE_PIXELS and problem.layers[0].kind == "conv"
-    return not (large and "AVX512" in torch.backends.cpu.get_cpu_capability())
+    return not (large and "AVX512" in torch.backends.cpu.get_cpu_capability() and "AMD" in environment.cpu())
 
 
 def engine_for(problem: Problem, seed: int) -> Engine:

@@ -164,11 +164,17 @@ def test_the_bench_prints_a_row_per_trainer():
 
 
 @pytest.mark.parametrize(
-    ("capability", "shape", "expected"),
-    [("AVX2", (3, 32, 32), True), ("AVX512", (3, 32, 32), False), ("AVX512", (1, 16, 16), True)],
+    ("cpu", "capability", "shape", "expected"),
+    [
+        ("AMD EPYC (x86_64), 2 cores", "AVX2", (3, 32, 32), True),
+        ("AMD EPYC (x86_64), 2 cores", "AVX512", (3, 32, 32), False),
+        ("AMD EPYC (x86_64), 2 cores", "AVX512", (1, 16, 16), True),
+        ("Intel(R) Xeon(R) (x86_64), 2 cores", "AVX512", (3, 32, 32), True),
+    ],
 )
-def test_the_engine_on_a_cpu_follows_from_its_type_and_the_images(capability, shape, expected, monkeypatch):
+def test_the_engine_on_a_cpu_follows_from_its_type_and_the_images(cpu, capability, shape, expected, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(engine.environment, "cpu", lambda: cpu)
     ready = small_problem(blobs(30, shape=shape))
     assert engine.by_hand(ready) is expected
     assert isinstance(engine.engine_for(ready, 1), engine.Chain if expected else engine.Autograd)
