@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +62,9 @@ def grid_of(
     )
 
 
-def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
+def curve(case: Case, parked: Mapping[int, Parked], collapsed: Collection[FitKey] = ()) -> tuple[CurvePoint, ...]:
     """One point per λ, rising, the baseline first. ``parked``: why a λ got no further folds."""
+    fallen = Counter(key.slot for key in collapsed)
     grid, versus = case.grid, case.versus
     cells = np.isfinite(grid.scores).sum(axis=1)
     points = []
@@ -92,6 +94,7 @@ def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
                 in_range=bool(versus.inside[number]),
                 parked=parked.get(row.slot),
                 failed=row.failed,
+                collapsed=fallen[row.slot],
             )
         )
     return tuple(points)

@@ -64,19 +64,15 @@ def decide(
         budget=budget(table, results, executed=store.executed(study.id), config=study.config, now=now),
         oof={result.key: image_scores(result, metric) for result in results},
         positions=positions,
+        collapsed=[result.key for result in results if result.collapsed],
         other_scores={result.key: -result.val_loss if metric == "accuracy" else result.val_acc for result in results},
         test=test,
         final=final,
     )
-    notes = list(answer.notes)
     if final and not now.done:
-        notes.append("Time was up before the search was over; the same command without --time goes on from here.")
-    collapsed = {result.lam_over_m * answer.m for result in results if result.collapsed}
-    if answer.lam in collapsed:
-        notes.insert(0, "Training collapsed at the chosen λ itself: try a lower learning rate, or more epochs.")
-    elif 0.0 in collapsed:
-        notes.append("Training collapsed at λ = 0 in some fold: the gain is over a network that did not learn.")
-    return dataclasses.replace(answer, notes=tuple(notes), collapsed=tuple(sorted(collapsed)))
+        late = "Time was up before the search was over; the same command without --time goes on from here."
+        answer = dataclasses.replace(answer, notes=(*answer.notes, late))
+    return answer
 
 
 def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:

@@ -16,7 +16,12 @@ def parked(metric: str, why: Parked, rival: str) -> str:
 
 
 def fate(answer: Answer, point: CurvePoint) -> str:
-    """What became of one λ."""
+    """What became of one λ, and on how many folds its training collapsed."""
+    fallen = f"; collapsed on {point.collapsed} of {count(point.n_cells, 'fold')}" if point.collapsed else ""
+    return _fate(answer, point) + fallen
+
+
+def _fate(answer: Answer, point: CurvePoint) -> str:
     if point.failed is not None:
         return f"failed: {point.failed}"
     if point.parked is not None and point.status == "pruned":

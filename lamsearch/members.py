@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from lamsearch.answer import Answer
+from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
+
+
+def chosen(answer: Answer) -> CurvePoint | None:
+    """λ̂ on the curve."""
+    return next((point for point in answer.curve if point.slot == answer.slot), None)
+
+
+def learnt(answer: Answer) -> bool:
+    """False if training collapsed on every fold of λ̂."""
+    best = chosen(answer)
+    return best is None or not best.collapsed or best.collapsed < best.n_cells
 
 
 def zero_in_range(answer: Answer) -> bool:

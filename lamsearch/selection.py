@@ -6,18 +6,18 @@ The formulas live in ``pairs``, ``smooth`` and ``optimism``; this module puts th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from lamsearch import edges, optimism, pairs
+from lamsearch import edges, notes, optimism, pairs
 from lamsearch.answer import Answer, Budget, Edge, Interval, Optimism, StudyMeta, TestScore, Verdict
 from lamsearch.curve import Case, curve, grid_of, rows_of
 from lamsearch.errors import NoAnswerYet
-from lamsearch.records import BASELINE, FitKey, Parked, ScoreTable
+from lamsearch.records import FitKey, Parked, ScoreTable
 from lamsearch.rules import Scale
 
 POWER = 0.8
@@ -33,6 +33,7 @@ def select(
     oof: Mapping[FitKey, NDArray[Any]] | None = None,
     positions: optimism.Positions | None = None,
     other_scores: Mapping[FitKey, float] | None = None,
+    collapsed: Collection[FitKey] = (),
     test: TestScore | None = None,
     final: bool = False,
 ) -> Answer:
@@ -41,7 +42,8 @@ def select(
     ``oof``: score of each validation image of a fit, higher is better (1/0 correct, or −loss for log loss), in the
     order of the split's validation indices. ``positions``: those indices by (replicate, fold), needed to average an
     image over replicates; without them replicate 0 alone is resampled. ``other_scores``: the other metric's scores,
-    higher is better too. Raises NoAnswerYet if no λ > 0 has a score.
+    higher is better too. ``collapsed``: fits that became NaN or never got past chance. Raises NoAnswerYet if no λ > 0
+    has a score.
     """
     scale = Scale.of(meta.metric)
     rows = rows_of(table)
@@ -57,6 +59,7 @@ def select(
     best = case.lam_over_m(chosen)
     unpaired = _unpaired_sd(case)
     other = _other(case, other_scores or {})
+    points = curve(case, parked, collapsed)
     k, m = meta.n_folds, meta.m
     return Answer(
         study=meta.study,
@@ -95,10 +98,10 @@ def select(
         other_metric="log_loss" if meta.metric == "accuracy" else "accuracy",
         other_metric_lam=other.lam if other else None,
         other_metric_gain=other.gain if other else None,
-        curve=curve(case, parked),
+        curve=points,
         budget=budget,
         test=test,
-        notes=_notes(case, gain),
+        notes=notes.notes(case, points, gain),
     )
 
 
@@ -186,20 +189,3 @@ def _other(case: Case, scores: Mapping[FitKey, float]) -> _Other | None:
         return None
     best, place = max((mean, place) for place, mean in means.items())
     return _Other(lam=place * case.meta.m, gain=None if zero is None else best - zero)
-
-
-def _notes(case: Case, gain: Interval | None) -> tuple[str, ...]:
-    notes = []
-    if not case.grid.complete[case.chosen]:
-        notes.append("No λ has all its folds yet: the choice rests on a smoothed curve through partial folds.")
-    if gain is None:
-        failed = next((row.failed for row in case.rows if row.slot == BASELINE), None)
-        notes.append(f"λ = 0 has no score{f' ({failed})' if failed else ' yet'}, so no gain can be stated.")
-    lost = sum(row.failed is not None and not case.grid.complete[number] for number, row in enumerate(case.rows))
-    if lost:
-        notes.append(f"{lost} of {len(case.rows)} λ's failed and are left out.")
-    stopped = sum(row.stopped is not None for row in case.rows)
-    if stopped:
-        share = f"{stopped} of {len(case.rows)} λ's"
-        notes.append(f"{share} were stopped between epochs and have no fold score: they may be as good.")
-    return tuple(notes)

@@ -22,9 +22,13 @@ def both(answer: Answer, value: float) -> str:
 
 def headline(answer: Answer) -> str:
     """Does λ matter, and what to use: the verdict in one or two sentences."""
-    learnt = answer.lam not in answer.collapsed
-    verdict = _verdict(answer) if learnt else "Nothing was learnt: training collapsed even at the best λ > 0 found."
+    verdict = _verdict(answer) if members.learnt(answer) else _collapsed(answer)
     return ("So far: " if answer.status == "provisional" else "") + verdict
+
+
+def _collapsed(answer: Answer) -> str:
+    which = "Regularisation hurts here. Use λ = 0;" if answer.verdict == "hurts" else "Nothing was learnt:"
+    return f"{which} training collapsed even at the best λ > 0 found, {lam(answer.lam)}."
 
 
 def _verdict(answer: Answer) -> str:
@@ -97,9 +101,9 @@ def gain(answer: Answer) -> str:
 def cross_validation(answer: Answer) -> str:
     """The CV score of λ̂: plain, and corrected for having been the best of many."""
     text = f"{level(answer.metric, answer.cv.mean)} ± {size(answer.metric, answer.cv_sem)} (sem)"
-    cells = next((point.n_cells for point in answer.curve if point.slot == answer.slot), answer.n_folds)
-    if cells < answer.n_folds:
-        text += f", from {cells} of {count(answer.n_folds, 'fold')}"
+    best = members.chosen(answer)
+    if best is not None and best.n_cells < answer.n_folds:
+        text += f", from {best.n_cells} of {count(answer.n_folds, 'fold')}"
     if answer.corrected is not None:
         text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of the "
         text += f"{members.measured(answer)} measured on all folds"

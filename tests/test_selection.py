@@ -135,6 +135,19 @@ def test_easy_first_fold_does_not_flatter_a_parked_lambda() -> None:
     assert point.mean == pytest.approx(full.mean, abs=0.006)
 
 
+def test_collapsed_folds_of_the_chosen_lambda_and_of_zero_are_counted_and_said() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    best = answer(slots, scores).slot
+    found = answer(slots, scores, collapsed=[FitKey(best, 0, 1), FitKey(best, 0, 4), FitKey(0, 0, 0)])
+    assert {point.slot: point.collapsed for point in found.curve if point.collapsed} == {best: 2, 0: 1}
+    assert len(found.notes) == 1, "of another λ it stands in the table"
+    assert found.notes[0].startswith("Training collapsed on 2 of 5 folds at the chosen λ:")
+    zero = answer(slots, scores, collapsed=[FitKey(BASELINE, 0, fold) for fold in range(5)])
+    assert zero.notes[0].startswith(
+        "Training collapsed on all 5 folds at λ = 0: the gain is over networks that did not"
+    )
+
+
 class TestEdges:
     def test_high_end_in_range_proposes_a_longer_range(self) -> None:
         scores = {

@@ -9,7 +9,7 @@ import pytest
 from dossiers import dossier
 
 from lamsearch import fates, numerals, wording
-from lamsearch.answer import Edge, Interval
+from lamsearch.answer import Answer, Edge, Interval
 from lamsearch.members import measured, runs
 from lamsearch.records import FitKey, Parked
 from tests.score_worlds import answer, lams, slots_at
@@ -159,6 +159,13 @@ def test_dropped_lambdas_name_their_rival_or_their_reason() -> None:
     assert fates.parked("accuracy", stopped, "") == "dropped: below the median at epoch 4"
 
 
+def test_what_became_of_a_lambda_counts_its_collapsed_folds() -> None:
+    point = next(p for p in HELPS.curve if p.status == "pruned")
+    said = fates.fate(HELPS, replace(point, n_cells=2, collapsed=1))
+    assert said == f"{fates.fate(HELPS, point)}; collapsed on 1 of 2 folds"
+    assert "collapsed" not in fates.fate(HELPS, point)
+
+
 def test_the_terminal_block_holds_the_whole_answer() -> None:
     text = wording.terminal(HELPS)
     for label, fact in wording.facts(HELPS):
@@ -190,9 +197,27 @@ def test_factors_are_plain_numbers(high: float, factor: str) -> None:
     assert (f"they span a factor of {factor}." if high <= 100 else "λ is hardly pinned down.") in said
 
 
+def collapsed(found: Answer, folds: dict[int, int]) -> Answer:
+    """``found`` with so many folds of each slot collapsed."""
+    return replace(found, curve=tuple(replace(p, collapsed=folds.get(p.slot, 0)) for p in found.curve))
+
+
 def test_training_that_collapsed_everywhere_is_no_answer() -> None:
-    assert "Nothing was learnt" in wording.headline(replace(HELPS, collapsed=(0.0, HELPS.lam)))
-    assert "Nothing was learnt" not in wording.headline(replace(HELPS, collapsed=(max(p.lam for p in HELPS.curve),)))
+    everywhere = collapsed(HELPS, {-1: 5, HELPS.slot: 5})
+    assert "Nothing was learnt" in wording.headline(everywhere)
+    largest = max(HELPS.curve, key=lambda p: p.lam)
+    assert wording.headline(collapsed(HELPS, {largest.slot: largest.n_cells})) == wording.headline(HELPS)
+
+
+def test_one_collapsed_fold_leaves_the_verdict() -> None:
+    assert wording.headline(collapsed(HELPS, {HELPS.slot: 4})) == wording.headline(HELPS)
+    assert wording.headline(collapsed(HURTS, {HURTS.slot: 1})) == wording.headline(HURTS)
+
+
+def test_where_only_regularised_training_collapsed_zero_is_still_recommended() -> None:
+    said = wording.headline(collapsed(HURTS, {HURTS.slot: 5}))
+    assert said.startswith("Regularisation hurts here. Use λ = 0;")
+    assert "training collapsed even at the best λ > 0 found" in said
 
 
 def test_a_loss_that_cannot_be_ruled_out_matters() -> None:

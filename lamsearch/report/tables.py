@@ -61,7 +61,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
         _cell(bounds, point.difference_high),
         _cell(("no" if point.in_range else "yes") if judged else "–", not point.in_range if judged else None),
         _cell("–" if seconds is None else numerals.duration(seconds), seconds),
-        el("td", _fate(answer, point, row, numbers), class_="words"),
+        el("td", _fate(answer, point, numbers), class_="words"),
     )
     faded = "faded" if point.status != "complete" else None
     return el("tr", *cells, id=anchor(point.slot, numbers), class_="chosen" if chosen else faded)
@@ -84,16 +84,15 @@ def _number(slot: int, numbers: Trials) -> str:
     return "baseline" if slot == BASELINE else str(numbers.get(slot, "–"))
 
 
-def _fate(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
+def _fate(answer: Answer, point: CurvePoint, numbers: Trials) -> Markup:
     """What became of a λ, with a link to the λ that it lost to."""
     said = fates.fate(answer, point)
-    collapsed = f"; collapsed on {numerals.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
     rival = next((p for p in answer.curve if point.parked is not None and p.slot == point.parked.rival), None)
     name = f"λ = {numerals.lam(rival.lam)}" if rival is not None else ""
     before, found, after = said.partition(name) if name else (said, "", "")
     if rival is None or not found:
-        return joined(said, collapsed)
-    return joined(before, el("a", name, href=f"#{anchor(rival.slot, numbers)}"), after, collapsed)
+        return joined(said)
+    return joined(before, el("a", name, href=f"#{anchor(rival.slot, numbers)}"), after)
 
 
 def evidence(answer: Answer, averages: Mapping[int, Averages]) -> Markup:
