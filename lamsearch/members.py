@@ -11,6 +11,12 @@ def chosen(answer: Answer) -> CurvePoint | None:
     return next((point for point in answer.curve if point.slot == answer.slot), None)
 
 
+def whole(answer: Answer) -> bool:
+    """True if λ̂ has been measured on all folds."""
+    best = chosen(answer)
+    return best is not None and best.status == "complete"
+
+
 def learnt(answer: Answer) -> bool:
     """False if training collapsed on every fold of λ̂."""
     best = chosen(answer)

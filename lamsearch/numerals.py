@@ -27,6 +27,12 @@ def level(metric: str, score: float | None) -> str:
     return f"{100 * score:.2f} %" if metric == "accuracy" else f"{0 - score:.4f}".replace("-", MINUS)
 
 
+def levels(metric: str, low: float, high: float) -> str:
+    """``94.20 % to 97.32 %``: the ends of an interval of levels, as numbers that rise (of log loss: the better first)."""
+    ends = (low, high) if metric == "accuracy" else (high, low)
+    return " to ".join(level(metric, end) for end in ends)
+
+
 def size(metric: str, score: float | None) -> str:
     """The size of a difference between scores, without a sign."""
     if score is None or not math.isfinite(score):

@@ -15,7 +15,7 @@ import pytest
 from dossiers import dossier, renamed
 
 from lamsearch import numerals, report, splits, wording
-from lamsearch.answer import Dossier
+from lamsearch.answer import Dossier, Optimism
 from lamsearch.records import BASELINE, Parked
 from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
 from lamsearch.report.scene import Area, Dot, Line, Scene, Text, standalone_svg
@@ -236,6 +236,14 @@ def test_the_numbers_state_seed_looks_edges_and_the_smallest_detectable_gain() -
     assert str(splits.fold_seed(0, 0, 4)) in text
 
 
+def test_ends_are_not_spoken_of_while_the_chosen_lambda_lacks_folds() -> None:
+    case = dossier(n_lams=17)
+    answer = case.answer
+    young = tuple(replace(p, status="running", n_cells=1) if p.slot == answer.slot else p for p in answer.curve)
+    assert "Ends of the searched range" in text_of(case)
+    assert "Ends of the searched range" not in text_of(replace(case, answer=replace(answer, curve=young)))
+
+
 def test_where_regularising_hurts_the_test_score_names_its_model() -> None:
     case = dossier(**CASES["hurts"])
     text = text_of(case)
@@ -283,6 +291,21 @@ def test_files_are_written_beside_the_page(tmp_path: Path, case: Dossier) -> Non
             assert path.read_bytes().startswith(b"\x89PNG")
         if path.suffix == ".svg":
             ElementTree.parse(path)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_intervals_of_levels_rise(metric: str) -> None:
+    case = dossier(n_lams=17, metric=metric)
+    score = case.answer.cv
+    fixed = Optimism(method="bbc-cv", mean=score.mean, low=score.mean - 0.02, high=score.mean + 0.01, rule="rule")
+    text = text_of(replace(case, answer=replace(case.answer, corrected=fixed)))
+    level = r"(\d+\.\d+)(?: %)?"
+    for found in (
+        re.search(rf"95 % interval of the level {level} to {level}", text),
+        re.search(rf"corrected for choosing {level} \({level} to {level}\)", text),
+    ):
+        assert found is not None
+        assert float(found.groups()[-2]) < float(found.groups()[-1])
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:

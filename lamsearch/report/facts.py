@@ -52,14 +52,13 @@ def _scores(answer: Answer) -> Iterable[Row]:
     if answer.detectable_gain is not None:
         seen = "a true gain of this size is shown in four of five such studies"
         yield "Smallest detectable gain", numerals.size(metric, answer.detectable_gain), seen
-    low, high = numerals.level(metric, answer.cv.low), numerals.level(metric, answer.cv.high)
-    cv = f"95 % interval of the level {low} to {high}"
+    cv = f"95 % interval of the level {numerals.levels(metric, answer.cv.low, answer.cv.high)}"
     best = f"{numerals.level(metric, answer.cv.mean)} ± {numerals.size(metric, answer.cv_sem)} (sem)"
     yield f"CV {numerals.metric_name(metric)} of the best", best, f"{cv}; optimistic: the best of many"
     if (fixed := answer.corrected) is not None:
         ends = ""
         if fixed.low is not None and fixed.high is not None:
-            ends = f" ({numerals.level(metric, fixed.low)} to {numerals.level(metric, fixed.high)})"
+            ends = f" ({numerals.levels(metric, fixed.low, fixed.high)})"
         how = CORRECTIONS.get(fixed.method, fixed.method)
         aside = f"{how}: {fixed.rule}; the race before it is not repeated"
         yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", aside
@@ -91,6 +90,8 @@ def epochs(answer: Answer) -> str:
 
 
 def _edges(answer: Answer) -> str:
+    if not members.whole(answer):
+        return ""  # one fold says nothing about ends
     if answer.edges:
         return "; ".join(edge.message for edge in answer.edges)
     return "neither end is among the λ's that cannot be told from the best"
