@@ -91,7 +91,7 @@ def curve(case: Case, parked: Mapping[int, Parked], collapsed: Collection[FitKey
                 se=_known(versus.se[number]),
                 difference_low=_known(versus.low[number]),
                 difference_high=_known(versus.high[number]),
-                in_range=bool(versus.inside[number]),
+                in_range=bool(versus.alike[number]),
                 parked=parked.get(row.slot),
                 failed=row.failed,
                 collapsed=fallen[row.slot],

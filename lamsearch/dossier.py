@@ -154,7 +154,7 @@ def command(config: StudyConfig) -> str:
 def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
     """One record per λ, the baseline first: what ``lamsearch trials`` prints.
 
-    ``mean`` is over ``fold_scores``; ``score``, ``in_range`` and ``fate`` are the answer's.
+    ``mean`` is over ``fold_scores``; ``score``, ``in_range``, ``differs`` and ``fate`` are the answer's.
     """
     answer = current_answer(store, study)
     points = {point.slot: point for point in answer.curve} if answer else {}
@@ -183,6 +183,7 @@ def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
                 "mean": float(np.mean(first)) if first else None,
                 "score": point.mean if point else None,
                 "in_range": point.in_range if point and point.mean is not None else None,
+                "differs": fates.differs(answer, point) if answer and point else "–",
                 "folds": len(first),
                 "fold_scores": first,
                 "replicate_scores": [table.scores[key] for key in keys if key.replicate > 0],

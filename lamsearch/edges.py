@@ -15,12 +15,14 @@ def edges(
     inside: Sequence[float],
     *,
     partial: Collection[float],
-    zero_inside: bool,
+    zero_alike: bool,
+    zero_better: bool,
     searched: tuple[float, float],
 ) -> tuple[Edge, ...]:
-    """Edges of E. All values are λ/m > 0, rising: ``measured`` ones, those ``inside`` E, its ``partial`` members.
+    """Ends of what was ``measured`` that are not shown to be worse than λ̂: ``inside``, of which ``partial`` lack folds.
 
-    ``zero_inside``: the baseline is in E as well. ``searched``: the range asked for.
+    All values are λ/m > 0, rising. ``zero_alike``: the baseline cannot be told from λ̂; ``zero_better``: it is better.
+    ``searched``: the range asked for.
     """
 
     low, high = min(searched[0], measured[0]), max(searched[1], measured[-1])
@@ -33,8 +35,9 @@ def edges(
             continue
         few = " was dropped early, but" if place in partial else ""
         message = f"the {side} end of the range (λ/m = {place:.2g}){few} cannot be told from the best λ"
-        if side == "low" and zero_inside:
-            found.append(Edge(side=side, message=f"{message}, and neither can λ = 0"))
+        if side == "low" and (zero_alike or zero_better):
+            also = "λ = 0 is better" if zero_better else "neither can λ = 0"
+            found.append(Edge(side=side, message=f"{message}, and {also}"))
         elif few:  # a fold or two: no reason to go further
             found.append(Edge(side=side, message=message))
         else:

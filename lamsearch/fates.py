@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lamsearch import members
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.numerals import count, lam, size
 from lamsearch.records import Parked
@@ -13,6 +14,13 @@ def parked(metric: str, why: Parked, rival: str) -> str:
     if why.rival is not None and why.margin is not None:
         return f"{text}, {size(metric, why.margin)} behind {rival}"
     return f"{text}: {why.reason}" if why.reason else text
+
+
+def differs(answer: Answer, point: CurvePoint) -> str:
+    """Whether one λ can be told from λ̂: ``no``, ``worse``, ``better``, or a dash for λ̂ itself and what has no score."""
+    if point.slot == answer.slot or point.difference_low is None:
+        return "–"
+    return "no" if point.in_range else "better" if members.better(point) else "worse"
 
 
 def fate(answer: Answer, point: CurvePoint) -> str:

@@ -28,6 +28,16 @@ def zero_in_range(answer: Answer) -> bool:
     return any(point.in_range for point in answer.curve if point.slot == BASELINE)
 
 
+def better(point: CurvePoint) -> bool:
+    """True if a λ can be told to be better than λ̂: λ = 0, or one that could not be chosen."""
+    return point.difference_low is not None and point.difference_low > 0
+
+
+def worse(point: CurvePoint) -> bool:
+    """True if a λ can be told to be worse than λ̂."""
+    return point.difference_high is not None and point.difference_high < 0
+
+
 def runs(answer: Answer) -> list[tuple[float, float]]:
     """E as it lies on the curve: the ends of each run of neighbouring λ's > 0 that cannot be told from λ̂."""
     found: list[tuple[float, float]] = []
@@ -44,7 +54,7 @@ def runs(answer: Answer) -> list[tuple[float, float]]:
 
 def harmful(answer: Answer) -> bool:
     """True if a λ above λ̂ was measured, and can be told to be worse."""
-    return any(point.lam > answer.lam and point.mean is not None and not point.in_range for point in answer.curve)
+    return any(point.lam > answer.lam and worse(point) for point in answer.curve)
 
 
 def measured(answer: Answer) -> int:

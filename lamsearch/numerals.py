@@ -28,7 +28,7 @@ def level(metric: str, score: float | None) -> str:
 
 
 def levels(metric: str, low: float, high: float) -> str:
-    """``94.20 % to 97.32 %``: the ends of an interval of levels, as numbers that rise (of log loss: the better first)."""
+    """``94.20 % to 97.32 %``: the ends of an interval of levels, as numbers that rise, of log loss too."""
     ends = (low, high) if metric == "accuracy" else (high, low)
     return " to ".join(level(metric, end) for end in ends)
 

@@ -55,7 +55,8 @@ def select(
     gain, detectable, verdict = _gain(case)
     one_se, classical = pairs.one_se(grid, case.versus), pairs.one_se_classical(grid, chosen)
     level, sem = _level(case)
-    members = np.flatnonzero(case.versus.inside & grid.positive)
+    alike = case.versus.alike
+    members = np.flatnonzero(alike & grid.positive)
     best = case.lam_over_m(chosen)
     unpaired = _unpaired_sd(case)
     other = _other(case, other_scores or {})
@@ -78,8 +79,8 @@ def select(
         lam_1se_over_m=case.lam_over_m(one_se),
         lam_1se_classical=case.lam_over_m(classical) * m,
         lam_1se_classical_over_m=case.lam_over_m(classical),
-        indistinguishable=_lams(case, case.versus.inside),
-        indistinguishable_partial=_lams(case, case.versus.inside & ~grid.complete),
+        indistinguishable=_lams(case, alike),
+        indistinguishable_partial=_lams(case, alike & ~grid.complete),
         range_low=case.lam_over_m(int(members[0])) * m,
         range_high=case.lam_over_m(int(members[-1])) * m,
         helps=verdict == "helps",
@@ -122,11 +123,13 @@ def _edges(case: Case) -> tuple[Edge, ...]:
     def places(rows: NDArray[np.bool_]) -> list[float]:
         return [case.lam_over_m(int(row)) for row in np.flatnonzero(rows & case.grid.positive)]
 
+    zero = ~case.grid.positive
     return edges.edges(
         places(case.grid.measured),
         places(case.versus.inside),
         partial=places(case.versus.inside & ~case.grid.complete),
-        zero_inside=bool(case.versus.inside[~case.grid.positive].any()),
+        zero_alike=bool(case.versus.alike[zero].any()),
+        zero_better=bool((case.versus.low[zero] > 0).any()),
         searched=(case.meta.low, case.meta.high),
     )
 

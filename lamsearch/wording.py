@@ -70,12 +70,10 @@ def how_sure(answer: Answer) -> str:
     else:
         others = sum(point.mean is not None and point.lam > 0 for point in answer.curve) - 1
         text += f"None of the other {others} λ's does as well ({CONFIDENCE} confidence)."
-    if members.zero_in_range(answer):
-        text += (
-            " λ = 0 is better still."
-            if answer.verdict == "hurts"
-            else f" λ = 0 cannot be told from {'it' if low == high else 'them'} either."
-        )
+    if answer.verdict == "hurts":
+        text += " λ = 0 is better."
+    elif members.zero_in_range(answer):
+        text += f" λ = 0 cannot be told from {'it' if low == high else 'them'} either."
     if (partial := len(answer.indistinguishable_partial)) and members.measured(answer):
         text += f" {partial} of these " + ("lack folds yet." if answer.budget.unfinished else _dropped(partial))
     return text

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from dossiers import dossier, renamed
 
-from lamsearch import numerals, report, splits, wording
+from lamsearch import fates, numerals, report, splits, wording
 from lamsearch.answer import Dossier, Optimism
 from lamsearch.records import BASELINE, Parked
 from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
@@ -172,6 +172,18 @@ def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:
     row = row[: row.index("</tr>")]
     assert f'href="#trial-{case.trials[parked.rival]}"' in row
     assert f">{case.trials[parked.slot]}</td>" in row
+
+
+def test_the_trial_table_says_which_lambdas_differ_and_how(case: Dossier) -> None:
+    html = tables.trials(case.answer, averages.by_slot(case.results), case.trials)
+    at = tables.COLUMNS.index("differs")
+    for point in case.answer.curve:
+        row = html[html.index(f'id="{tables.anchor(point.slot, case.trials)}"') :]
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row[: row.index("</tr>")])
+        assert cells[at] == fates.differs(case.answer, point)
+        if point.slot in (case.answer.slot, BASELINE):
+            zero = {"helps": "worse", "hurts": "better", "not_shown": "no"}[case.answer.verdict]
+            assert cells[at] == ("–" if point.slot == case.answer.slot else zero)
 
 
 def text_of(case: Dossier) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamsearch import fates
 from lamsearch.answer import to_json
 from lamsearch.errors import NoAnswerYet
 from lamsearch.plan import plan
@@ -24,8 +25,13 @@ def test_helps_means_interval_above_zero_means_baseline_not_in_range(seed: int, 
     have, now = play(slots, scores, rules())
     found = answer(slots, have, now)
     assert found.gain is not None
-    assert found.helps == (found.verdict == "helps") == (found.gain.low > 0) == (0.0 not in found.indistinguishable)
+    assert found.helps == (found.verdict == "helps") == (found.gain.low > 0)
     assert (found.verdict == "hurts") == (found.gain.high < 0)
+    assert (found.verdict == "not_shown") == (0.0 in found.indistinguishable)
+    for point in found.curve:
+        if point.mean is not None and point.slot != found.slot:
+            assert point.in_range == (point.difference_low <= 0 <= point.difference_high)
+            assert point.in_range == (point.lam in found.indistinguishable)
     assert found.lam_1se >= found.lam
     assert found.range_low <= found.lam <= found.range_high
     assert found.lam in found.indistinguishable
@@ -148,6 +154,23 @@ def test_collapsed_folds_of_the_chosen_lambda_and_of_zero_are_counted_and_said()
     )
 
 
+def test_what_is_better_than_the_chosen_lambda_is_not_said_to_be_as_good() -> None:
+    """λ = 0 where regularising hurts, and a λ that was dropped although it scored better on its fold."""
+    rng = np.random.default_rng(0)
+    height = {BASELINE: 0.93, 0: 0.9, 1: 0.9, 2: 0.93, 3: 0.8}
+    keys = [FitKey(slot, 0, fold) for slot in height for fold in range(5) if slot != 2 or fold == 0]
+    found = answer(slots_at(lams(4)), {key: height[key.slot] + 0.001 * rng.standard_normal() for key in keys})
+    assert found.verdict == "hurts"
+    zero, best, other, dropped, worse = found.curve
+    assert (zero.difference_low > 0, dropped.difference_low > 0) == (True, True)
+    assert [point.in_range for point in (zero, best, other, dropped, worse)] == [False, True, True, False, False]
+    assert set(found.indistinguishable) == {best.lam, other.lam}
+    assert found.indistinguishable_partial == ()
+    assert (found.range_low, found.range_high) == (best.lam, other.lam)
+    told = [fates.differs(found, point) for point in found.curve]
+    assert told == ["better", *["–" if p.slot == found.slot else "no" for p in (best, other)], "better", "worse"]
+
+
 class TestEdges:
     def test_high_end_in_range_proposes_a_longer_range(self) -> None:
         scores = {
@@ -161,6 +184,14 @@ class TestEdges:
         edge = answer(slots_at(lams(6)), scores).edges[0]
         assert (edge.side, edge.low) == ("low", None)
         assert "λ = 0" in edge.message
+
+    def test_where_zero_is_better_the_low_end_does_not_say_that_it_is_as_good(self) -> None:
+        fall = {-1: 0.0, 0: 0.03, 1: 0.03, 2: 0.2}
+        scores = {FitKey(s, 0, f): 0.9 - gone + 0.001 * ((3 * s * f) % 4) for s, gone in fall.items() for f in range(5)}
+        found = answer(slots_at(lams(3)), scores)
+        assert found.verdict == "hurts"
+        assert [(edge.side, edge.low) for edge in found.edges] == [("low", None)]
+        assert "λ = 0 is better" in found.edges[0].message
 
     def test_a_peak_inside_has_no_edge(self) -> None:
         assert answer(slots_at(lams(9)), world(9, bump=0.08, noise=0.001)).edges == ()

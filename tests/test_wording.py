@@ -86,10 +86,15 @@ def test_not_shown_names_the_gain_that_would_have_been_seen() -> None:
 
 
 def test_lambda_does_not_matter_unless_larger_ones_are_told_to_be_worse() -> None:
-    fine = replace(NO_MATTER, curve=tuple(replace(point, in_range=True) for point in NO_MATTER.curve))
+    level = {"in_range": True, "difference_low": -0.001, "difference_high": 0.001}
+    fine = replace(NO_MATTER, curve=tuple(replace(point, **level) for point in NO_MATTER.curve))
     assert wording.headline(fine).startswith("λ does not matter here. ")
     top = fine.curve[-1]
-    harmful = replace(fine, curve=(*fine.curve, replace(top, lam=2 * top.lam, in_range=False)))
+    above = replace(top, lam=2 * top.lam, in_range=False, difference_low=0.001, difference_high=0.003)
+    better = replace(fine, curve=(*fine.curve, above))
+    assert wording.headline(better).startswith("λ does not matter here. ")
+    worse = replace(above, difference_low=-0.003, difference_high=-0.001)
+    harmful = replace(fine, curve=(*fine.curve, worse))
     assert wording.headline(harmful).startswith("λ does not matter here, unless it is too large. ")
 
 
@@ -127,7 +132,7 @@ def test_the_other_metric_knows_only_what_the_race_has_left() -> None:
 
 def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
     assert "λ = 0 cannot be told from them either." in wording.how_sure(NOT_SHOWN)
-    assert "λ = 0 is better still." in wording.how_sure(HURTS)
+    assert "λ = 0 is better." in wording.how_sure(HURTS)
     assert "λ = 0" not in wording.how_sure(HELPS)
 
 

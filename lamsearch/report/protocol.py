@@ -29,9 +29,10 @@ TERMS = (
     ("λ₁ₛₑ", "The largest λ whose score is within one standard error of λ̂'s, by paired differences: for those who "
      "prefer the stronger penalty where the score is the same."),
     ("paired", "Every λ of a fold has the same images, initial weights and batches, so two λ's are compared fold by "
-     "fold; what makes a fold easy or hard cancels."),
-    ("cannot be told from", "The 95 % interval of the paired difference reaches zero. The interval allows for folds "
-     "that share training images (Nadeau & Bengio 2003)."),
+     "fold; what makes a fold easy or hard cancels. A λ without all folds is compared by its level: its mean, less how "
+     "easy its folds are."),
+    ("cannot be told from", "The 95 % interval of the difference holds zero. The interval allows for folds that share "
+     "training images (Nadeau & Bengio 2003), and is one λ's: of many that are truly as good, some fall outside."),
     ("dropped early", "Not trained on further folds, because the scores so far made it unlikely to be the best."),
     ("fold fit", "One network trained on all folds but one and scored on that one: the unit of cost."),
     ("test", "Images that no fold and no choice has seen; scored once, after a last training on all the others."),

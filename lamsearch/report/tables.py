@@ -13,6 +13,7 @@ from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el, joined
 
 COLUMNS = ("λ", "trial", "λ/m", "folds", "score", "to λ̂", "95 % interval", "differs", "time")
+DIFFERS = ("better", "no", "worse")
 Trials = Mapping[int, int]
 """Slot → Optuna's trial number."""
 
@@ -31,8 +32,8 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
     note = (
         f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
         "missing, corrected for how easy the others are (the smoothed curve's fold effects). “to λ̂”: difference of "
-        "the scores, paired fold by fold where all folds were measured. “differs”: λ can be told from λ̂, because the "
-        "interval excludes 0. “time”: training, all folds together."
+        "the scores, paired fold by fold where all folds were measured. “differs”: worse or better than λ̂ where "
+        "the interval excludes 0. “time”: training, all folds together."
     )
     table = el("table", el("thead", head), el("tbody", *rows), class_="sortable", aria_label="Every λ that was tried")
     region = el(
@@ -48,7 +49,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
     if not chosen and point.difference_low is not None and point.difference_high is not None:
         low, high = (numerals.change(metric, end) for end in (point.difference_low, point.difference_high))
         bounds = f"{low.removesuffix(' pp')} to {high}"
-    judged = chosen or point.difference is not None
+    differs = fates.differs(answer, point)
     seconds = None if row is None else row.seconds
     marks = [label for label, lam in (("chosen", answer.lam), ("within 1 SE", answer.lam_1se)) if lam == point.lam]
     cells = (
@@ -59,7 +60,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
         _cell(numerals.level(metric, point.mean), point.mean),
         _cell("–" if chosen else numerals.change(metric, point.difference), point.difference),
         _cell(bounds, point.difference_high),
-        _cell(("no" if point.in_range else "yes") if judged else "–", not point.in_range if judged else None),
+        _cell(differs, DIFFERS.index(differs) if differs in DIFFERS else None),
         _cell("–" if seconds is None else numerals.duration(seconds), seconds),
         el("td", _fate(answer, point, numbers), class_="words"),
     )
