@@ -74,7 +74,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edge:
-    """E touches an end of the searched range. ``low``/``high``: the proposed extended λ/m range, if any."""
+    """E touches an end of what was measured. ``low``/``high``: the proposed extended λ/m range, if any."""
 
     side: Side
     message: str

@@ -121,15 +121,15 @@ def _gain(case: Case) -> tuple[Interval | None, float | None, Verdict]:
 
 def _edges(case: Case) -> tuple[Edge, ...]:
     def places(rows: NDArray[np.bool_]) -> list[float]:
-        return [case.lam_over_m(int(row)) for row in np.flatnonzero(rows & case.grid.positive)]
+        return [case.lam_over_m(int(row)) for row in np.flatnonzero(rows)]
 
-    zero = ~case.grid.positive
+    grid, versus = case.grid, case.versus
     return edges.edges(
-        places(case.grid.measured),
-        places(case.versus.inside),
-        partial=places(case.versus.inside & ~case.grid.complete),
-        zero_alike=bool(case.versus.alike[zero].any()),
-        zero_better=bool((case.versus.low[zero] > 0).any()),
+        places(grid.measured & grid.positive),
+        chosen=case.lam_over_m(case.chosen),
+        alike=places(versus.alike),
+        better=places(versus.low > 0),
+        whole=places(grid.complete),
         searched=(case.meta.low, case.meta.high),
     )
 

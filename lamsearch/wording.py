@@ -159,7 +159,7 @@ def would_change(answer: Answer) -> tuple[str, ...]:
     for edge in answer.edges:
         offer = ""
         if edge.low is not None and edge.high is not None:
-            offer = f" Proposed range of λ/m: {edge.low:.2g} to {edge.high:.2g}."
+            offer = f" Proposed range of λ/m: {lam(edge.low)} to {lam(edge.high)}."
         said.append(_sentence(edge.message) + offer)
     if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
         smallest = size(answer.metric, answer.detectable_gain)

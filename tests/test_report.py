@@ -244,7 +244,7 @@ def test_the_numbers_state_seed_looks_edges_and_the_smallest_detectable_gain() -
     assert "looked at once" in text_of(case)
     assert numerals.size("accuracy", answer.detectable_gain) in text
     assert "follow from seed 0" in text
-    assert "neither end is among" in text
+    assert "neither the smallest nor the largest λ measured does as well as the best" in text
     assert str(splits.fold_seed(0, 0, 4)) in text
 
 
@@ -252,8 +252,8 @@ def test_ends_are_not_spoken_of_while_the_chosen_lambda_lacks_folds() -> None:
     case = dossier(n_lams=17)
     answer = case.answer
     young = tuple(replace(p, status="running", n_cells=1) if p.slot == answer.slot else p for p in answer.curve)
-    assert "Ends of the searched range" in text_of(case)
-    assert "Ends of the searched range" not in text_of(replace(case, answer=replace(answer, curve=young)))
+    assert "Ends of what was measured" in text_of(case)
+    assert "Ends of what was measured" not in text_of(replace(case, answer=replace(answer, curve=young)))
 
 
 def test_where_regularising_hurts_the_test_score_names_its_model() -> None:

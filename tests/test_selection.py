@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamsearch import fates
+from lamsearch import fates, numerals
 from lamsearch.answer import to_json
 from lamsearch.errors import NoAnswerYet
 from lamsearch.plan import plan
@@ -178,12 +178,33 @@ class TestEdges:
         }
         edge = answer(slots_at(lams(6)), scores).edges[-1]
         assert (edge.side, edge.high) == ("high", pytest.approx(0.3))
+        assert edge.message == "the best λ is the largest measured (λ/m = 0.0300): search further up"
+
+    def test_an_end_beside_the_best_cannot_be_told_from_it(self) -> None:
+        heights = [0.8, 0.81, 0.82, 0.83, 0.84, 0.8395, 0.7]  # the last is of λ = 0
+        scores = {FitKey(s, 0, f): heights[s] for s in range(-1, 6) for f in range(5)}
+        found = answer(slots_at(lams(6)), scores)
+        assert found.slot == 4
+        assert found.edges[-1].message == (
+            "the largest λ measured (λ/m = 0.0300) cannot be told from the best λ: search further up"
+        )
+
+    def test_what_was_measured_is_not_the_range(self) -> None:
+        scores = {FitKey(s, 0, f): 0.8 + 0.01 * max(s, 0) for s in range(-1, 5) for f in range(5)}
+        edge = answer(slots_at(lams(6)), scores).edges[-1]
+        assert edge.message.startswith(f"the best λ is the largest measured (λ/m = {numerals.lam(lams(6)[4])})")
+
+    def test_one_lambda_is_one_edge(self) -> None:
+        scores = {FitKey(s, 0, f): 0.9 + 0.1 * s for s in (-1, 0) for f in range(5)}
+        (edge,) = answer(slots_at([1e-3]), scores).edges
+        assert edge.message == "only one λ has been measured (λ/m = 1.00e-3): search on both sides"
+        assert (edge.low, edge.high) == (pytest.approx(1e-7), pytest.approx(0.3))
 
     def test_low_end_in_range_says_that_zero_is_as_good(self) -> None:
         scores = {FitKey(s, 0, f): 0.9 - 0.02 * (s > 2) + 0.001 * ((s * f) % 3) for s in range(-1, 6) for f in range(5)}
         edge = answer(slots_at(lams(6)), scores).edges[0]
         assert (edge.side, edge.low) == ("low", None)
-        assert "λ = 0" in edge.message
+        assert edge.message.endswith("cannot be told from the best λ, and neither can λ = 0")
 
     def test_where_zero_is_better_the_low_end_does_not_say_that_it_is_as_good(self) -> None:
         fall = {-1: 0.0, 0: 0.03, 1: 0.03, 2: 0.2}
@@ -226,7 +247,7 @@ def test_an_end_that_was_dropped_early_and_cannot_be_told_apart_is_an_edge_and_s
     found = answer(slots, few)
     assert found.range_low == min(found.indistinguishable_partial) == pytest.approx(lams(17)[0] * found.m)
     assert [edge.side for edge in found.edges] == ["low"]
-    assert "was dropped early, but cannot be told from the best λ" in found.edges[0].message
+    assert "lacks folds, but cannot be told from the best λ" in found.edges[0].message
     assert found.edges[0].low is None, "a fold or two are no reason to search further down"
 
 

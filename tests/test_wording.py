@@ -146,7 +146,7 @@ def test_a_lonely_best_is_said_to_be_lonely() -> None:
 def test_edges_come_with_the_proposed_range() -> None:
     edge = Edge(side="high", message="the high end is as good: search further up", low=1e-6, high=0.3)
     said = wording.would_change(replace(HELPS, edges=(edge,)))
-    assert "The high end is as good: search further up. Proposed range of λ/m: 1e-06 to 0.3." in said
+    assert "The high end is as good: search further up. Proposed range of λ/m: 1.00e-6 to 0.300." in said
     assert "the high end is as good" in wording.terminal(replace(HELPS, edges=(edge,)))
 
 

@@ -41,7 +41,7 @@ def _lams(answer: Answer) -> Iterable[Row]:
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
     yield "Cannot be told from the best", _listed(answer.indistinguishable), _partial(answer)
-    yield "Ends of the searched range", _edges(answer), ""
+    yield "Ends of what was measured", _edges(answer), ""
     if answer.other_metric_lam is not None:
         yield f"By {numerals.metric_name(answer.other_metric)}", wording.other_pick(answer), ""
 
@@ -94,7 +94,7 @@ def _edges(answer: Answer) -> str:
         return ""  # one fold says nothing about ends
     if answer.edges:
         return "; ".join(edge.message for edge in answer.edges)
-    return "neither end is among the λ's that cannot be told from the best"
+    return "neither the smallest nor the largest λ measured does as well as the best"
 
 
 def _partial(answer: Answer) -> str:

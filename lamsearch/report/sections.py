@@ -27,7 +27,8 @@ def verdict(answer: Answer) -> Markup:
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. "
         f"A bar is the 95 % interval of the difference to {figures.BEST}: where it crosses the dotted line, "
         f"that λ cannot be told from {figures.BEST} (blue and shaded); above it, it is better, below it, worse. "
-        "Differences are paired fold by fold where all folds were measured; otherwise levels are compared. λ's with open circles were dropped early and could not be chosen: a digit is the "
+        "Differences are paired fold by fold where all folds were measured; otherwise levels are compared. λ's with "
+        "open circles were dropped early and could not be chosen: a digit is the "
         "number of folds they had, and their height is corrected for how easy these were. A grey triangle is a score "
         "below the frame. The thin line is the smoothed curve; it breaks where it leaves out very low scores."
     )
