@@ -126,7 +126,7 @@ def compare(grid: Grid, chosen: int) -> Comparison:
     level, reference = _levels(grid, chosen, curve.cells)
     mean = np.where(shared > 0, level - level[chosen], np.nan)
     sd = np.sqrt((squares + PRIOR_FREEDOM * pooled) / (cells - 1 + PRIOR_FREEDOM))
-    sd = np.maximum(sd, 1.0 / grid.n_images)
+    sd = np.maximum(sd, np.maximum(1.0, grid.n_folds / cells) / grid.n_images)  # one image of those that are shared
     own = np.sqrt(np.where(cells >= grid.n_folds, squares / np.maximum(cells - 1, 1), 0.0))
     se = np.maximum(sd, own) * np.sqrt(1.0 / cells + 1.0 / (grid.n_folds - 1))
     se[chosen] = 0.0
