@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lamsearch.answer import CurvePoint, Interval
 from lamsearch.curve import Case
+from lamsearch.numerals import count
 from lamsearch.records import BASELINE
 
 
@@ -37,11 +38,12 @@ def _unmeasured(case: Case, gain: Interval | None) -> list[str]:
     if gain is None:
         failed = next((row.failed for row in case.rows if row.slot == BASELINE), None)
         said.append(f"λ = 0 has no score{f' ({failed})' if failed else ' yet'}, so no gain can be stated.")
-    lost = sum(row.failed is not None and not case.grid.complete[number] for number, row in enumerate(case.rows))
-    if lost:
-        said.append(f"{lost} of {len(case.rows)} λ's failed and are left out.")
-    stopped = sum(row.stopped is not None for row in case.rows)
-    if stopped:
-        share = f"{stopped} of {len(case.rows)} λ's"
-        said.append(f"{share} were stopped between epochs and have no fold score: they may be as good.")
+    search = [(row, whole) for row, whole in zip(case.rows, case.grid.complete, strict=True) if row.slot != BASELINE]
+    if lost := sum(row.failed is not None and not whole for row, whole in search):
+        said.append(f"{lost} of {count(len(search), 'λ')} failed and cannot be chosen.")
+    if stopped := sum(row.stopped is not None for row, _ in search):
+        share = f"{stopped} of {count(len(search), 'λ')} {'was' if stopped == 1 else 'were'}"
+        said.append(
+            f"{share} stopped between epochs, without a fold score: {'it' if stopped == 1 else 'they'} may be as good."
+        )
     return said

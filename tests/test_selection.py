@@ -113,8 +113,15 @@ def test_lambdas_stopped_between_epochs_are_said_to_be_unjudged() -> None:
     slots, scores = slots_at(lams(6)), world(6)
     stopped = tuple(replace(row, stopped="median: after epoch 3") if row.slot in (2, 4) else row for row in slots)
     found = answer(stopped, {key: score for key, score in scores.items() if key.slot not in (2, 4)})
-    assert any("2 of 7 λ's were stopped between epochs" in note for note in found.notes)
+    assert any("2 of 6 λ's were stopped between epochs" in note for note in found.notes), "λ = 0 is none of the six"
     assert not any("stopped" in note for note in answer(slots, scores).notes)
+
+
+def test_failed_lambdas_are_counted_without_zero_and_cannot_be_chosen() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    failed = tuple(replace(row, failed="crashed") if row.slot in (BASELINE, 2) else row for row in slots)
+    some = {key: score for key, score in scores.items() if key.slot not in (BASELINE, 2) or key.fold == 0}
+    assert answer(failed, some).notes == ("1 of 6 λ's failed and cannot be chosen.",)
 
 
 def test_curve_tells_what_became_of_every_lambda() -> None:
