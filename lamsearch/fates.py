@@ -12,7 +12,7 @@ def parked(metric: str, why: Parked, rival: str) -> str:
     """When a λ was dropped, and behind whom or why. ``rival``: how to name the λ that it lost to."""
     text = f"dropped after {count(why.after, 'fold')}" if why.after else "dropped"
     if why.rival is not None and why.margin is not None:
-        return f"{text}, {size(metric, why.margin)} behind {rival}"
+        return f"{text}, {size(metric, why.margin)} behind {rival} {why.basis}".rstrip()
     return f"{text}: {why.reason}" if why.reason else text
 
 

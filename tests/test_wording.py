@@ -160,6 +160,10 @@ def test_a_second_look_at_the_test_set_is_counted() -> None:
 def test_dropped_lambdas_name_their_rival_or_their_reason() -> None:
     parked = Parked(slot=3, after=1, rival=7, margin=0.0209, reason="behind others")
     assert fates.parked("accuracy", parked, "λ = 127") == "dropped after 1 fold, 2.09 pp behind λ = 127"
+    smoothed = replace(parked, basis="on the smoothed curve")
+    assert fates.parked("accuracy", smoothed, "λ = 127") == (
+        "dropped after 1 fold, 2.09 pp behind λ = 127 on the smoothed curve"
+    )
     stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="below the median at epoch 4")
     assert fates.parked("accuracy", stopped, "") == "dropped: below the median at epoch 4"
 

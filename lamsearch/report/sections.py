@@ -130,7 +130,7 @@ def _dropped(answer: Answer) -> Iterator[str]:
     rivals = [f"λ = {lams[slot]} ({number})" for slot, number in behind.most_common(3) if slot in lams]
     if rivals:
         rest = f" and {len(behind) - len(rivals)} more" if len(behind) > len(rivals) else ""
-        yield f"Behind: {', '.join(rivals)}{rest}; the margins stand in the next table."
+        yield f"Behind: {', '.join(rivals)}{rest}; the margins are in the next table."
 
 
 def _sentence(text: str) -> str:

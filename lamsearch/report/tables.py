@@ -35,6 +35,11 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
         "the scores, paired fold by fold where all folds were measured. “differs”: worse or better than λ̂ where "
         "the interval excludes 0. “time”: training, all folds together."
     )
+    if any(point.parked is not None and point.parked.basis for point in answer.curve):
+        note += (
+            " Margins “on the smoothed curve” are those that dropped a λ then, after scores far below the others had "
+            "been raised: no difference of scores."
+        )
     table = el("table", el("thead", head), el("tbody", *rows), class_="sortable", aria_label="Every λ that was tried")
     region = el(
         "div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried, a table"
