@@ -144,7 +144,7 @@ class Answer:
     ``indistinguishable_partial`` its members that lack folds; the range spans all those > 0.
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
     ``matters`` is False once both ends of ``gain`` are within ``margin`` of 0, too small to care about.
-    ``other_metric_gain``: over λ = 0.
+    ``other_metric_gain``: of the other metric's pick over λ = 0, with its interval.
     """
 
     study: str
@@ -186,6 +186,8 @@ class Answer:
     test: TestScore | None = None
     notes: tuple[str, ...] = field(default=())
     other_metric_gain: float | None = None
+    other_metric_gain_low: float | None = None
+    other_metric_gain_high: float | None = None
     margin: float = 0.01
 
 

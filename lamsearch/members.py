@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 
@@ -40,14 +42,17 @@ def worse(point: CurvePoint) -> bool:
 
 def runs(answer: Answer) -> list[tuple[float, float]]:
     """E as it lies on the curve: the ends of each run of neighbouring λ's > 0 that cannot be told from λ̂."""
+    shown = [point for point in answer.curve if point.slot != BASELINE and point.mean is not None]
+    return runs_of((point.lam, point.in_range or point.slot == answer.slot) for point in shown)
+
+
+def runs_of(places: Iterable[tuple[float, bool]]) -> list[tuple[float, float]]:
+    """The ends of each run of neighbours that are inside, of (λ, inside) in any order."""
     found: list[tuple[float, float]] = []
     before = False
-    for point in sorted(answer.curve, key=lambda point: point.lam):
-        if point.slot == BASELINE or point.mean is None:
-            continue
-        inside = point.in_range or point.slot == answer.slot
+    for lam, inside in sorted(places):
         if inside:
-            found.append((found.pop()[0] if before else point.lam, point.lam))
+            found.append((found.pop()[0] if before else lam, lam))
         before = inside
     return found
 

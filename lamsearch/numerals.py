@@ -7,6 +7,7 @@ import math
 from lamsearch.answer import Interval
 
 MINUS = "\N{MINUS SIGN}"
+CONFIDENCE = "95 %"
 
 
 def lam(value: float) -> str:

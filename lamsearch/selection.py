@@ -17,6 +17,7 @@ from lamsearch import edges, notes, optimism, pairs
 from lamsearch.answer import Answer, Budget, Edge, Interval, Optimism, StudyMeta, TestScore, Verdict
 from lamsearch.curve import Case, curve, grid_of, rows_of
 from lamsearch.errors import NoAnswerYet
+from lamsearch.race import argmax_largest
 from lamsearch.records import FitKey, Parked, ScoreTable
 from lamsearch.rules import Scale
 
@@ -96,9 +97,11 @@ def select(
         paired_sd=case.versus.pooled_sd,
         unpaired_sd=unpaired,
         variance_ratio=(unpaired / case.versus.pooled_sd) ** 2 if unpaired and case.versus.pooled_sd else None,
-        other_metric="log_loss" if meta.metric == "accuracy" else "accuracy",
-        other_metric_lam=other.lam if other else None,
-        other_metric_gain=other.gain if other else None,
+        other_metric=other.metric,
+        other_metric_lam=other.lam,
+        other_metric_gain=other.gain.mean if other.gain else None,
+        other_metric_gain_low=other.gain.low if other.gain else None,
+        other_metric_gain_high=other.gain.high if other.gain else None,
         curve=points,
         budget=budget,
         test=test,
@@ -112,11 +115,16 @@ def _gain(case: Case) -> tuple[Interval | None, float | None, Verdict]:
     if not len(zero) or not versus.shared[zero[0]] > 0:
         return None, None, "not_shown"
     row = int(zero[0])
-    gain = Interval(mean=float(-versus.mean[row]), low=float(-versus.high[row]), high=float(-versus.low[row]))
+    gain = _over(versus, row)
     verdict: Verdict = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
     # A true gain d is shown if its estimate exceeds t·SE; estimates scatter around d with that SE.
     found = float(versus.t[row] + stdtrit(versus.shared[row] - 1 + pairs.PRIOR_FREEDOM, POWER))
     return gain, found * float(versus.se[row]), verdict
+
+
+def _over(versus: pairs.Comparison, row: int) -> Interval:
+    """Gain of the chosen λ over a row."""
+    return Interval(mean=float(-versus.mean[row]), low=float(-versus.high[row]), high=float(-versus.low[row]))
 
 
 def _edges(case: Case) -> tuple[Edge, ...]:
@@ -175,20 +183,21 @@ def _corrected(
 class _Other(NamedTuple):
     """What the other metric would choose. ``gain``: over λ = 0, if that is complete."""
 
-    lam: float
-    gain: float | None
+    metric: str
+    lam: float | None = None
+    gain: Interval | None = None
 
 
-def _other(case: Case, scores: Mapping[FitKey, float]) -> _Other | None:
+def _other(case: Case, scores: Mapping[FitKey, float]) -> _Other:
     """λ with the best mean of the other metric among complete λ's; ties go to the larger λ."""
-    means: dict[float, float] = {}
-    for row in map(int, np.flatnonzero(case.grid.complete)):
-        folds = [scores.get(FitKey(case.rows[row].slot, 0, fold)) for fold in range(case.meta.n_folds)]
-        known = [score for score in folds if score is not None]
-        if len(known) == case.meta.n_folds:
-            means[case.lam_over_m(row)] = round(float(np.mean(known)), 9)
-    zero = means.pop(0.0, None)
-    if not means:
-        return None
-    best, place = max((mean, place) for place, mean in means.items())
-    return _Other(lam=place * case.meta.m, gain=None if zero is None else best - zero)
+    meta = case.meta
+    metric = "log_loss" if meta.metric == "accuracy" else "accuracy"
+    grid = grid_of(case.rows, scores, n_folds=meta.n_folds, n_images=meta.n_images, scale=Scale.of(metric))
+    candidates = grid.complete & case.grid.complete & grid.positive
+    if not candidates.any():
+        return _Other(metric)
+    best = argmax_largest(grid.scores[:, : meta.n_folds].mean(axis=1), candidates)
+    versus = pairs.compare(grid, best)
+    zero = np.flatnonzero(grid.complete & ~grid.positive)
+    gain = _over(versus, int(zero[0])) if len(zero) else None
+    return _Other(metric, case.lam_over_m(best) * meta.m, gain)

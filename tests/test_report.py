@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from dossiers import dossier, renamed
 
-from lamsearch import fates, numerals, report, splits, wording
+from lamsearch import changes, fates, numerals, others, report, splits, wording
 from lamsearch.answer import Dossier, Optimism
 from lamsearch.records import BASELINE, Parked
 from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
@@ -78,7 +78,7 @@ def test_the_verdict_comes_first_in_words_and_numbers(case: Dossier) -> None:
     text = " ".join(Outline(page.html(case)).text)
     order = [
         text.index(part, text.index("lamsearch · study"))
-        for part in (wording.headline(answer), wording.how_sure(answer), "What would change this answer")
+        for part in (wording.headline(answer), others.lede(answer), "What would change this answer")
     ]
     assert order == sorted(order)
     assert text.index(numerals.lam(answer.lam_over_m)) < text.index("What would change this answer")
@@ -93,7 +93,7 @@ def test_every_number_of_the_answer_is_the_answers(case: Dossier) -> None:
         wording.both(answer, answer.lam_1se_classical),
         wording.both(answer, answer.lam_carried),
         wording.test(answer),
-        *wording.would_change(answer),
+        *changes.would_change(answer),
     ):
         assert said in text
     assert str(answer.budget.fold_fits) in text
@@ -158,7 +158,7 @@ def test_figures_have_text_alternatives(case: Dossier) -> None:
         assert set(str(attrs["aria-labelledby"]).split()) <= ids
     description = figures.describe_curve(case.answer)
     assert wording.headline(case.answer) in description
-    assert wording.how_sure(case.answer) in description
+    assert others.how_sure(case.answer) in description
 
 
 def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:

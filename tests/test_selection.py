@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamsearch import fates, numerals
-from lamsearch.answer import to_json
+from lamsearch.answer import Interval, to_json
 from lamsearch.errors import NoAnswerYet
 from lamsearch.plan import plan
 from lamsearch.records import BASELINE, FitKey, ScoreTable
@@ -232,6 +232,18 @@ def test_other_metric_has_its_own_pick() -> None:
     assert found.other_metric == "log_loss"
     assert found.other_metric_lam == pytest.approx(lams(6)[2] * 1000)
     assert found.other_metric_gain == pytest.approx(3.0), "0 at slot 2, −3 at the baseline"
+
+
+def test_the_other_metrics_gain_is_judged_as_the_metrics_own() -> None:
+    """By the other metric's scores alone: the same differences, so the same interval."""
+    slots, scores = slots_at(lams(9)), world(9, noise=0.006)
+    mine = answer(slots, scores, meta=facts(metric="log_loss"))
+    other = answer(slots, scores, other_scores=scores)
+    assert other.other_metric_gain is not None
+    ends = {"low": other.other_metric_gain_low, "high": other.other_metric_gain_high}
+    assert mine.gain == Interval(mean=other.other_metric_gain, **ends)
+    without = {key: score for key, score in scores.items() if key.slot != BASELINE}
+    assert answer(slots, scores, other_scores=without).other_metric_gain is None
 
 
 def test_log_loss_has_no_ceiling_of_one() -> None:

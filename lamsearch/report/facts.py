@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lamsearch import members, numerals, wording
+from lamsearch import changes, members, numerals, wording
 from lamsearch.answer import Answer
 from lamsearch.report import figures
 from lamsearch.report.markup import Markup, el, unbroken
@@ -43,7 +43,7 @@ def _lams(answer: Answer) -> Iterable[Row]:
     yield "Cannot be told from the best", _listed(answer.indistinguishable), _partial(answer)
     yield "Ends of what was measured", _edges(answer), ""
     if answer.other_metric_lam is not None:
-        yield f"By {numerals.metric_name(answer.other_metric)}", wording.other_pick(answer), ""
+        yield f"By {numerals.metric_name(answer.other_metric)}", changes.other_pick(answer), ""
 
 
 def _scores(answer: Answer) -> Iterable[Row]:

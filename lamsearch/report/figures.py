@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from lamsearch import members, numerals, wording
+from lamsearch import members, numerals, others, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 from lamsearch.report.axes import LamAxis, Panel, ValueAxis, padded
@@ -109,7 +109,7 @@ def describe_curve(answer: Answer) -> str:
     """The curve in words, for readers who do not see it."""
     text = (
         f"{wording.headline(answer)} At λ = {numerals.lam(answer.lam)} the score is "
-        f"{numerals.level(answer.metric, answer.cv.mean)}. {wording.how_sure(answer)} "
+        f"{numerals.level(answer.metric, answer.cv.mean)}. {others.how_sure(answer)} "
         f"Largest λ within one standard error: {numerals.lam(answer.lam_1se)}."
     )
     return text if answer.gain is None else f"{text} Gain over λ = 0: {wording.gain(answer)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from lamsearch import members, numerals, wording
+from lamsearch import changes, members, numerals, others, wording
 from lamsearch.answer import Answer, Dossier
 from lamsearch.report import course, facts, figures, tables
 from lamsearch.report.averages import Averages
@@ -35,7 +35,7 @@ def verdict(answer: Answer) -> Markup:
     return el(
         "section",
         el("h1", unbroken(wording.headline(answer))),
-        el("p", unbroken(wording.how_sure(answer)), class_="lede"),
+        el("p", unbroken(others.lede(answer)), class_="lede"),
         _tiles(answer),
         figure(figures.curve, answer, caption=caption),
         aria_label="The answer",
@@ -89,7 +89,7 @@ def would_change(answer: Answer) -> Markup:
     return el(
         "section",
         el("h2", "What would change this answer"),
-        el("ul", *(el("li", unbroken(text)) for text in wording.would_change(answer))),
+        el("ul", *(el("li", unbroken(text)) for text in changes.would_change(answer))),
         id="change",
     )
 

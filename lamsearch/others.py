@@ -1,0 +1,108 @@
+"""The other λ's in words: which of them would do as well as λ̂, and which cannot be ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lamsearch import members
+from lamsearch.answer import Answer, CurvePoint, Interval
+from lamsearch.numerals import CONFIDENCE, count, lam, span
+from lamsearch.records import BASELINE
+
+LISTED = 5
+"""Runs that are named one by one."""
+
+
+def lede(answer: Answer) -> str:
+    """The gain over λ = 0, and how sure λ is: what stands below the headline."""
+    if answer.gain is None:
+        return how_sure(answer)
+    if answer.verdict == "hurts":
+        loss = Interval(mean=-answer.gain.mean, low=-answer.gain.high, high=-answer.gain.low)
+        return f"λ = 0 gains {span(answer.metric, loss)} over it ({CONFIDENCE} interval). {how_sure(answer)}"
+    return f"It gains {span(answer.metric, answer.gain)} over λ = 0 ({CONFIDENCE} interval). {how_sure(answer)}"
+
+
+def how_sure(answer: Answer) -> str:
+    """Which other λ's would do, those measured on all folds first: the range E in words."""
+    rest = [p for p in answer.curve if p.mean is not None and p.slot not in (BASELINE, answer.slot)]
+    said = [_whole(answer, [p for p in rest if p.status == "complete"]), _partial(rest), _together(answer)]
+    said += [_better(rest), "λ = 0 cannot be told from it either." if members.zero_in_range(answer) else ""]
+    return " ".join(filter(None, said))
+
+
+def _whole(answer: Answer, rest: Sequence[CurvePoint]) -> str:
+    """``rest``: the λ's besides λ̂ that have been measured on all folds."""
+    if not members.whole(answer):
+        return "No λ > 0 has been measured on all folds yet."
+    alike = [point for point in rest if point.in_range]
+    if not rest:
+        return "No other λ has been measured on all folds."
+    if len(rest) == 1:
+        does = "does as well within the error" if alike else "does not do as well"
+        return f"The other λ measured on all folds, {lam(rest[0].lam)}, {does} ({CONFIDENCE} confidence)."
+    sure = f"({CONFIDENCE} confidence, λ by λ)"
+    where = "other λ's measured on all folds"
+    two = len(rest) == 2
+    if not alike:
+        return f"{'Neither' if two else 'None'} of the {len(rest)} {where} does as well {sure}."
+    names = _listed([point.lam for point in alike])
+    if len(alike) > LISTED:
+        names = _named(members.runs_of((point.lam, point.in_range) for point in rest))
+    do = f"{'does' if len(alike) == 1 else 'do'} as well within the error: {names} {sure}."
+    if len(alike) == len(rest):
+        return f"{'Both' if two else f'All {len(rest)}'} {where} {do}"
+    return f"Of the {len(rest)} {where}, {len(alike)} {do}"
+
+
+def _partial(rest: Iterable[CurvePoint]) -> str:
+    """Those that lack folds, by what became of them."""
+    groups: dict[str, list[CurvePoint]] = {"pruned": [], "failed": [], "": []}
+    for point in rest:
+        if point.in_range and point.status != "complete":
+            groups[point.status if point.status in groups else ""].append(point)
+    said = []
+    for status, points in groups.items():
+        if points:
+            why = {"pruned": f"dropped after {_folds(points)}", "failed": f"failed after {_folds(points)}"}
+            said.append(f"{count(len(points), 'other')}, {why.get(status, 'not finished')},")
+    return f"{' and '.join(said)} cannot be ruled out." if said else ""
+
+
+def _folds(points: Sequence[CurvePoint]) -> str:
+    """``1 fold``, ``1–3 folds``."""
+    fewest, most = min(point.n_cells for point in points), max(point.n_cells for point in points)
+    return count(most, "fold") if fewest == most else f"{fewest}–{most} folds"
+
+
+def _together(answer: Answer) -> str:
+    low, high = answer.range_low, answer.range_high
+    if low == high:
+        return ""
+    precise = f"a factor of {float(f'{high / low:.2g}'):g}" if high <= 100 * low else "λ is hardly pinned down"
+    return f"In all {spread(answer)}: {precise}."
+
+
+def _better(rest: Iterable[CurvePoint]) -> str:
+    """λ's that could be chosen only if they had all folds, or if their neighbours bore them out."""
+    better = [point for point in rest if members.better(point)]
+    names = ", ".join(f"λ = {lam(point.lam)} ({count(point.n_cells, 'fold')})" for point in better[:LISTED])
+    more = f" and {len(better) - LISTED} more" if len(better) > LISTED else ""
+    return f"By more than the error, {names}{more} even scored better, but could not be chosen." if better else ""
+
+
+def spread(answer: Answer) -> str:
+    """E above 0 as it lies on the curve, in runs of neighbours: ``0.0528–0.101, 4.80, 120–831``."""
+    return _named(members.runs(answer))
+
+
+def _listed(lams: Sequence[float]) -> str:
+    """``1.00, 4.80 and 120``."""
+    *first, last = map(lam, lams)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _named(runs: Sequence[tuple[float, float]]) -> str:
+    if len(runs) > LISTED:
+        return f"{lam(runs[0][0])}–{lam(runs[-1][1])} with {len(runs) - 1} gaps"
+    return ", ".join(lam(low) if low == high else f"{lam(low)}–{lam(high)}" for low, high in runs)
