@@ -5,7 +5,7 @@ from __future__ import annotations
 from lamsearch import members
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.numerals import count, lam, size
-from lamsearch.records import Parked
+from lamsearch.records import BASELINE, Parked
 
 
 def parked(metric: str, why: Parked, rival: str) -> str:
@@ -14,6 +14,14 @@ def parked(metric: str, why: Parked, rival: str) -> str:
     if why.rival is not None and why.margin is not None:
         return f"{text}, {size(metric, why.margin)} behind {rival} {why.basis}".rstrip()
     return f"{text}: {why.reason}" if why.reason else text
+
+
+def lacking(answer: Answer) -> str:
+    """What became of the scored λ's > 0 that lack folds: ``dropped early or failed``; empty if there is none."""
+    names = {"pruned": "dropped early", "failed": "failed"}
+    short = [p for p in answer.curve if p.slot != BASELINE and p.mean is not None and p.status != "complete"]
+    there = {names.get(point.status, "not finished") for point in short}
+    return " or ".join(sorted(there))
 
 
 def differs(answer: Answer, point: CurvePoint) -> str:

@@ -68,6 +68,11 @@ def gained(metric: str, gain: Interval) -> str:
     return f"{change(metric, gain.mean)} ({CONFIDENCE} interval {span(metric, gain)}{sign}): {words}"
 
 
+def sign(answer: Answer) -> str:
+    """Which way differences count, where that is not what their sign suggests."""
+    return "" if answer.metric == "accuracy" else " Differences of log loss: + is better."
+
+
 def cross_validation(answer: Answer) -> str:
     """The CV score of λ̂: plain, and corrected for having been the best of many."""
     text = f"{level(answer.metric, answer.cv.mean)} ± {size(answer.metric, answer.cv_sem)} (sem)"
@@ -96,10 +101,11 @@ def test(answer: Answer) -> str:
 
 def one_se(answer: Answer) -> str:
     """The largest λ within one standard error, paired."""
-    if answer.lam_1se != answer.lam:
-        return both(answer, answer.lam_1se)
-    larger = any(point.lam > answer.lam and point.status == "complete" for point in answer.curve)
-    return f"{both(answer, answer.lam_1se)}, the same{'' if larger else ': no larger λ was measured on all folds'}"
+    text = both(answer, answer.lam_1se)
+    if answer.lam_1se == answer.lam:
+        larger = any(point.lam > answer.lam and point.status == "complete" for point in answer.curve)
+        text += f", the same{'' if larger else ': no larger λ was measured on all folds'}"
+    return f"{text}; of the best λ > 0, not of λ = 0" if answer.verdict == "hurts" else text
 
 
 def cost(answer: Answer) -> str:

@@ -17,7 +17,7 @@ from dossiers import dossier, renamed
 from lamsearch import changes, fates, numerals, others, report, splits, wording
 from lamsearch.answer import Dossier, Optimism
 from lamsearch.records import BASELINE, Parked
-from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
+from lamsearch.report import averages, axes, course, evidence, figures, page, raster, sections, tables
 from lamsearch.report.scene import Area, Dot, Line, Scene, Text, standalone_svg
 
 FIGURES = ("curve", "overfitting", "weights", "gradients", "learning", "budget")
@@ -216,6 +216,33 @@ def test_whether_gradients_vanish_is_said_for_the_worst_layer(share: float, word
     assert ("conv2" in said) == (share < evidence.VANISHED)
 
 
+def test_gradients_that_grow_are_not_said_to_keep_more_than_all() -> None:
+    case = dossier(n_lams=17)
+    rows = averages.by_slot(case.results)
+    base, best = rows[BASELINE], case.answer.slot
+    strong = {name: norm * 1.09 for name, norm in base.grad_norms.items()}
+    said = evidence.vanishing(case.answer, {BASELINE: base, best: replace(rows[best], grad_norms=strong)})
+    assert said == f"No at λ̂ = {numerals.lam(case.answer.lam)}: no layer's gradient is smaller than at λ = 0."
+
+
+def test_of_log_loss_it_is_said_which_sign_is_better(case: Dossier) -> None:
+    text = text_of(case)
+    assert ("Differences of log loss: + is better" in text) == (case.answer.metric == "log_loss")
+
+
+def test_tags_in_the_table_are_words_apart() -> None:
+    case = dossier(n_lams=17)
+    both = replace(case.answer, lam_1se=case.answer.lam)
+    html = tables.trials(both, averages.by_slot(case.results), case.trials)
+    plain = re.sub("<.*?>", "", html)
+    assert f"{numerals.lam(both.lam)} chosen, within 1 SE" in plain
+
+
+def test_the_table_counts_lambdas_without_zero() -> None:
+    case = dossier(n_lams=17)
+    assert "λ = 0, then all 17 λ's." in text_of(case)
+
+
 def test_a_collapsed_network_has_no_vanishing_gradient() -> None:
     case = dossier(**CASES["collapse at large λ"])
     said = evidence.vanishing(case.answer, averages.by_slot(case.results))
@@ -376,6 +403,38 @@ def test_the_curve_explains_its_marks_at_every_width(wide: bool) -> None:
     texts = [mark for mark in scene.marks if isinstance(mark, Text)]
     for words in ("measured on all folds", "dropped early", "cannot be told from"):
         assert any(words in mark.text and mark.y < scene.height for mark in texts)
+
+
+def test_the_tile_of_the_range_shows_its_holes() -> None:
+    case = dossier()
+    tiles = str(sections.verdict(case.answer))
+    tile = re.search(r"Cannot be told apart</dt>(.*?)</dd>", tiles)
+    assert tile is not None
+    assert re.sub("<.*?>", "", tile[1]) == others.spread(case.answer)
+    assert "," in others.spread(case.answer) or "gaps" in others.spread(case.answer)
+    lone = replace(case.answer, curve=tuple(replace(p, in_range=False) for p in case.answer.curve))
+    assert f">{numerals.lam(lone.lam)}</dd>" in str(sections.verdict(lone))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("pruned", "dropped early"), ("failed", "failed"), ("running", "not finished")],
+)
+def test_lambdas_without_all_folds_are_called_what_they_are(status: str, words: str) -> None:
+    case = dossier()
+    there = tuple(replace(p, status=status) if p.status == "pruned" else p for p in case.answer.curve)
+    answer = replace(case.answer, curve=there)
+    texts = [mark.text for mark in figures.curve(answer).marks if isinstance(mark, Text)]
+    assert f"{words}, here with 2 folds" in texts
+    assert f"λ's with open circles ({words}) could not be chosen" in text_of(replace(case, answer=answer))
+    assert f"of them without all folds ({words}):" in text_of(replace(case, answer=answer))
+
+
+def test_without_such_lambdas_nothing_is_said_of_them() -> None:
+    case = dossier(n_lams=5, n_folds=3)
+    whole = replace(case.answer, curve=tuple(p for p in case.answer.curve if p.status == "complete"))
+    assert "open circles" not in text_of(replace(case, answer=whole))
+    assert not any("here with" in mark.text for mark in figures.curve(whole).marks if isinstance(mark, Text))
 
 
 def test_averages_are_means_over_the_folds() -> None:

@@ -109,6 +109,11 @@ def test_lam_1se_says_when_no_larger_lambda_could_be_chosen() -> None:
     assert "no larger" not in wording.one_se(HELPS)
 
 
+def test_where_regularising_hurts_lam_1se_is_no_recommendation() -> None:
+    assert wording.one_se(HURTS).endswith("of the best λ > 0, not of λ = 0")
+    assert "not of λ = 0" not in wording.one_se(HELPS)
+
+
 def test_a_second_look_at_the_test_set_is_counted() -> None:
     assert HELPS.test is not None
     again = replace(HELPS, test=replace(HELPS.test, looks=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lamsearch import changes, members, numerals, wording
+from lamsearch import changes, fates, members, numerals, wording
 from lamsearch.answer import Answer
 from lamsearch.report import figures
 from lamsearch.report.markup import Markup, el, unbroken
@@ -36,11 +36,13 @@ def _lams(answer: Answer) -> Iterable[Row]:
         "would keep λ per image in the refit; not used: the refit takes the chosen λ unchanged, as is the convention"
     )
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
-    same = f"of the {members.measured(answer)} measured on all folds, by paired differences"
+    number = members.measured(answer)
+    same = f"of the {number} measured on all folds, by paired differences" if number > 1 else ""
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
-    yield "Cannot be told from the best", _listed(answer.indistinguishable), _partial(answer)
+    lone = len(answer.indistinguishable) < 2
+    yield "Cannot be told from the best", "no other λ" if lone else _listed(answer.indistinguishable), _partial(answer)
     yield "Ends of what was measured", _edges(answer), ""
     if answer.other_metric_lam is not None:
         yield f"By {numerals.metric_name(answer.other_metric)}", changes.other_pick(answer), ""
@@ -99,7 +101,7 @@ def _edges(answer: Answer) -> str:
 
 def _partial(answer: Answer) -> str:
     partial = _listed(answer.indistinguishable_partial)
-    return f"of them dropped early, after fewer folds: {partial}" if partial else ""
+    return f"of them without all folds ({fates.lacking(answer)}): {partial}" if partial else ""
 
 
 def _listed(lams: Sequence[float]) -> str:

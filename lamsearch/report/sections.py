@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from lamsearch import changes, members, numerals, others, wording
+from lamsearch import changes, fates, members, numerals, others, wording
 from lamsearch.answer import Answer, Dossier
 from lamsearch.report import course, facts, figures, tables
 from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el, unbroken
 from lamsearch.report.scene import Scene, svg
+
+ROOM = 15
+"""Characters that fit into a tile in full size."""
 
 
 def figure(draw: Callable[..., Scene], *inputs: object, caption: str) -> Markup:
@@ -23,14 +26,19 @@ def figure(draw: Callable[..., Scene], *inputs: object, caption: str) -> Markup:
 def verdict(answer: Answer) -> Markup:
     """Which λ, and how sure: headline, four numbers, and the curve."""
     metric = numerals.metric_name(answer.metric)
+    lacking = fates.lacking(answer)
+    few = (
+        f"λ's with open circles ({lacking}) could not be chosen: a digit is the number of folds they had, and their "
+        "height is corrected for how easy these were. "
+    )
     caption = (
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. "
         f"A bar is the 95 % interval of the difference to {figures.BEST}: where it crosses the dotted line, "
         f"that λ cannot be told from {figures.BEST} (blue and shaded); above it, it is better, below it, worse. "
-        "Differences are paired fold by fold where all folds were measured; otherwise levels are compared. λ's with "
-        "open circles were dropped early and could not be chosen: a digit is the "
-        "number of folds they had, and their height is corrected for how easy these were. A grey triangle is a score "
+        "Differences are paired fold by fold where all folds were measured; otherwise levels are compared. "
+        f"{few if lacking else ''}A grey triangle is a score "
         "below the frame. The thin line is the smoothed curve; it breaks where it leaves out very low scores."
+        f"{wording.sign(answer)}"
     )
     return el(
         "section",
@@ -43,7 +51,6 @@ def verdict(answer: Answer) -> Markup:
 
 
 def _tiles(answer: Answer) -> Markup:
-    low, high = map(numerals.lam, (answer.range_low, answer.range_high))
     gain = answer.gain
     score = answer.test
     rows = (
@@ -52,7 +59,7 @@ def _tiles(answer: Answer) -> Markup:
             numerals.lam(answer.lam),
             f"λ/m = {numerals.lam(answer.lam_over_m)}",
         ),
-        ("Cannot be told apart", low if low == high else f"{low} – {high}", _zero(answer)),
+        ("Cannot be told apart", others.spread(answer), _zero(answer)),
         (
             "Gain over λ = 0",
             "unknown" if gain is None else numerals.change(answer.metric, gain.mean),
@@ -68,12 +75,17 @@ def _tiles(answer: Answer) -> Markup:
     )
     return el(
         "dl",
-        *(
-            el("div", el("dt", name), el("dd", big, class_="big"), el("dd", small, class_="small"))
-            for name, big, small in rows
-        ),
+        *(el("div", el("dt", name), _big(big), el("dd", small, class_="small")) for name, big, small in rows),
         class_="tiles",
     )
+
+
+def _big(text: str) -> Markup:
+    """The number of a tile; one of several parts is smaller, and breaks between them."""
+    parts = text.split(", ")
+    spans = [el("span", part if number == len(parts) else f"{part},") for number, part in enumerate(parts, 1)]
+    long = len(text) > ROOM
+    return el("dd", Markup(" ".join(spans)) if long else text, class_="big several" if long else "big")
 
 
 def _zero(answer: Answer) -> str:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
-from lamsearch import fates, numerals
+from lamsearch import fates, numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report.averages import Averages
@@ -30,10 +30,11 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
         for point in sorted(answer.curve, key=lambda point: point.lam)
     ]
     note = (
-        f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
+        f"{_all(answer)}. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
         "missing, corrected for how easy the others are (the smoothed curve's fold effects). “to λ̂”: difference of "
         "the scores, paired fold by fold where all folds were measured. “differs”: worse or better than λ̂ where "
         "the interval excludes 0. “time”: training, all folds together."
+        f"{wording.sign(answer)}"
     )
     if any(point.parked is not None and point.parked.basis for point in answer.curve):
         note += (
@@ -45,6 +46,13 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
         "div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried, a table"
     )
     return joined(el("p", note, class_="note"), region)
+
+
+def _all(answer: Answer) -> str:
+    search = sum(point.slot != BASELINE for point in answer.curve)
+    lams = f"all {search} λ's" if search > 1 else "the one λ"
+    zero = len(answer.curve) > search
+    return f"λ = 0, then {lams}" if zero else f"{lams[0].upper()}{lams[1:]}"
 
 
 def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
@@ -74,7 +82,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
 
 
 def _cell(text: str, value: float | None, *, head: bool = False, marks: Iterable[str] = ()) -> Markup:
-    tags = [el("span", mark, class_="tag") for mark in marks]
+    tags = [el("span", f"{', ' if number else ' '}{mark}", class_="tag") for number, mark in enumerate(marks)]
     sort = "" if value is None else f"{float(value):.12g}"
     return el("th" if head else "td", text, *tags, data_v=sort, scope="row" if head else None)
 
