@@ -7,7 +7,7 @@ import math
 from lamsearch import members
 from lamsearch.answer import Answer, Interval
 from lamsearch.numerals import count, lam, metric_name, size
-from lamsearch.wording import both, gained
+from lamsearch.wording import both, gained, verdict_of
 
 
 def would_change(answer: Answer) -> tuple[str, ...]:
@@ -16,18 +16,17 @@ def would_change(answer: Answer) -> tuple[str, ...]:
     if answer.status == "provisional":
         said.append("The search is not over: this is what is known so far, without a test score.")
     for edge in answer.edges:
-        offer = ""
         if edge.low is not None and edge.high is not None:
             offer = f" Proposed range of λ/m: {lam(edge.low)} to {lam(edge.high)}."
-        said.append(_sentence(edge.message) + offer)
+            said.append(_sentence(edge.message) + offer)
     said.append(_more_data(answer))
     dropped = sum(point.in_range and point.status == "pruned" for point in answer.curve)
     if dropped and answer.status == "final":
         said.append(
             f"Measuring on all folds the {count(dropped, 'λ')} dropped early that cannot be told from λ̂ "
-            "(`--pruner none` does): only a λ measured on all folds can be chosen."
+            "(--pruner none does): only a λ measured on all folds can be chosen."
         )
-    if answer.other_metric_lam is not None and not _same_pick(answer):
+    if answer.other_metric_lam is not None and not (_same_pick(answer) and _same_verdict(answer)):
         instead = f"{metric_name(answer.other_metric)} instead of {metric_name(answer.metric)}"
         said.append(f"Judging by {instead}: {other_pick(answer)}.")
     said.append(
@@ -57,10 +56,18 @@ def other_pick(answer: Answer) -> str:
         if number > 1
         else f"{name}, the only one measured on all folds"
     )
+    gain = _other_gain(answer)
+    return text if gain is None else f"{text}; gain over λ = 0: {gained(answer.other_metric, gain)}"
+
+
+def _other_gain(answer: Answer) -> Interval | None:
     mean, low, high = answer.other_metric_gain, answer.other_metric_gain_low, answer.other_metric_gain_high
-    if mean is None or low is None or high is None:
-        return text
-    return f"{text}; gain over λ = 0: {gained(answer.other_metric, Interval(mean=mean, low=low, high=high))}"
+    return None if mean is None or low is None or high is None else Interval(mean=mean, low=low, high=high)
+
+
+def _same_verdict(answer: Answer) -> bool:
+    gain = _other_gain(answer)
+    return gain is None or verdict_of(gain) == answer.verdict
 
 
 def _same_pick(answer: Answer) -> bool:

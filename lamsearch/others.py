@@ -15,20 +15,21 @@ LISTED = 5
 
 def lede(answer: Answer) -> str:
     """The gain over λ = 0, and how sure λ is: what stands below the headline."""
-    if answer.gain is None:
+    if answer.gain is None or not answer.matters:  # unknown, or in the headline already
         return how_sure(answer)
     if answer.verdict == "hurts":
         loss = Interval(mean=-answer.gain.mean, low=-answer.gain.high, high=-answer.gain.low)
-        return f"λ = 0 gains {span(answer.metric, loss)} over it ({CONFIDENCE} interval). {how_sure(answer)}"
-    return f"It gains {span(answer.metric, answer.gain)} over λ = 0 ({CONFIDENCE} interval). {how_sure(answer)}"
+        return f"λ = 0 is better by {span(answer.metric, loss)} ({CONFIDENCE} interval). {how_sure(answer)}"
+    return f"The gain over λ = 0 is {span(answer.metric, answer.gain)} ({CONFIDENCE} interval). {how_sure(answer)}"
 
 
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do, those measured on all folds first: the range E in words."""
     rest = [p for p in answer.curve if p.mean is not None and p.slot not in (BASELINE, answer.slot)]
-    said = [_whole(answer, [p for p in rest if p.status == "complete"]), _partial(rest), _together(answer)]
-    said += [_better(rest), "λ = 0 cannot be told from it either." if members.zero_in_range(answer) else ""]
-    return " ".join(filter(None, said))
+    whole, few = ([p for p in rest if (p.status == "complete") == done] for done in (True, False))
+    zero = f"λ = 0 cannot be told from λ = {lam(answer.lam)} either."
+    said = [_whole(answer, whole), _partial(few), _precise(answer, few), _better(rest)]
+    return " ".join(filter(None, [*said, zero if members.zero_in_range(answer) else ""]))
 
 
 def _whole(answer: Answer, rest: Sequence[CurvePoint]) -> str:
@@ -38,34 +39,39 @@ def _whole(answer: Answer, rest: Sequence[CurvePoint]) -> str:
     alike = [point for point in rest if point.in_range]
     if not rest:
         return "No other λ has been measured on all folds."
+    well = f"as well as λ = {lam(answer.lam)}" if answer.verdict == "hurts" else "as well"
     if len(rest) == 1:
-        does = "does as well within the error" if alike else "does not do as well"
+        does = f"does {well} within the error" if alike else f"does not do {well}"
         return f"The other λ measured on all folds, {lam(rest[0].lam)}, {does} ({CONFIDENCE} confidence)."
     sure = f"({CONFIDENCE} confidence, λ by λ)"
     where = "other λ's measured on all folds"
     two = len(rest) == 2
     if not alike:
-        return f"{'Neither' if two else 'None'} of the {len(rest)} {where} does as well {sure}."
-    names = _listed([point.lam for point in alike])
+        return f"{'Neither' if two else 'None'} of the {len(rest)} {where} does {well} {sure}."
+    names = listed([point.lam for point in alike])
     if len(alike) > LISTED:
         names = _named(members.runs_of((point.lam, point.in_range) for point in rest))
-    do = f"{'does' if len(alike) == 1 else 'do'} as well within the error: {names} {sure}."
+    do = f"{'does' if len(alike) == 1 else 'do'} {well} within the error: {names} {sure}."
     if len(alike) == len(rest):
         return f"{'Both' if two else f'All {len(rest)}'} {where} {do}"
     return f"Of the {len(rest)} {where}, {len(alike)} {do}"
 
 
-def _partial(rest: Iterable[CurvePoint]) -> str:
+def _partial(few: Sequence[CurvePoint]) -> str:
     """Those that lack folds, by what became of them."""
     groups: dict[str, list[CurvePoint]] = {"pruned": [], "failed": [], "": []}
-    for point in rest:
-        if point.in_range and point.status != "complete":
+    for point in few:
+        if point.in_range:
             groups[point.status if point.status in groups else ""].append(point)
     said = []
     for status, points in groups.items():
         if points:
             why = {"pruned": f"dropped after {_folds(points)}", "failed": f"failed after {_folds(points)}"}
             said.append(f"{count(len(points), 'other')}, {why.get(status, 'not finished')},")
+    if few and all(members.worse(point) for point in few):
+        return (
+            f"The {len(few)} without all folds do worse." if len(few) > 1 else "The one without all folds does worse."
+        )
     return f"{' and '.join(said)} cannot be ruled out." if said else ""
 
 
@@ -75,12 +81,16 @@ def _folds(points: Sequence[CurvePoint]) -> str:
     return count(most, "fold") if fewest == most else f"{fewest}–{most} folds"
 
 
-def _together(answer: Answer) -> str:
+def _precise(answer: Answer, few: Sequence[CurvePoint]) -> str:
+    """How well λ is pinned down; and the range, if that is more than those measured on all folds."""
     low, high = answer.range_low, answer.range_high
     if low == high:
         return ""
-    precise = f"a factor of {float(f'{high / low:.2g}'):g}" if high <= 100 * low else "λ is hardly pinned down"
-    return f"In all {spread(answer)}: {precise}."
+    factor = float(f"{high / low:.2g}")
+    known = f"they span a factor of {factor:g}" if high <= 100 * low else "λ is hardly pinned down"
+    if any(point.in_range for point in few):
+        return f"In all {spread(answer)}: {known}."
+    return f"{known[0].upper()}{known[1:]}."
 
 
 def _better(rest: Iterable[CurvePoint]) -> str:
@@ -96,7 +106,7 @@ def spread(answer: Answer) -> str:
     return _named(members.runs(answer))
 
 
-def _listed(lams: Sequence[float]) -> str:
+def listed(lams: Sequence[float]) -> str:
     """``1.00, 4.80 and 120``."""
     *first, last = map(lam, lams)
     return f"{', '.join(first)} and {last}" if first else last

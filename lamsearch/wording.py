@@ -7,7 +7,7 @@ percentages, differences of accuracy in percentage points (pp).
 from __future__ import annotations
 
 from lamsearch import members, others
-from lamsearch.answer import Answer, Interval
+from lamsearch.answer import Answer, Interval, Verdict
 from lamsearch.numerals import CONFIDENCE, change, count, duration, lam, level, metric_name, percent, size, span
 
 
@@ -61,9 +61,14 @@ def gain(answer: Answer) -> str:
     return text
 
 
+def verdict_of(gain: Interval) -> Verdict:
+    """What a gain over λ = 0 shows."""
+    return "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
+
+
 def gained(metric: str, gain: Interval) -> str:
     """A gain with its interval and what that shows."""
-    words = "it helps" if gain.low > 0 else "it hurts" if gain.high < 0 else "not shown"
+    words = {"helps": "it helps", "hurts": "it hurts", "not_shown": "not shown"}[verdict_of(gain)]
     sign = "" if metric == "accuracy" else "; + is better"
     return f"{change(metric, gain.mean)} ({CONFIDENCE} interval {span(metric, gain)}{sign}): {words}"
 
@@ -113,7 +118,8 @@ def cost(answer: Answer) -> str:
     spent = answer.budget
     share = percent(spent.fold_fits / spent.fold_fits_full, 0) if spent.fold_fits_full else "–"
     later = spent.not_started
-    rest = f", {spent.pruned if spent.unfinished else spent.pruned - later} dropped early"
+    dropped = spent.pruned if spent.unfinished else spent.pruned - later
+    rest = f", {dropped} dropped early" if dropped else ""
     rest += f", {spent.unfinished - later} not finished" if spent.unfinished > later else ""
     rest += f", {later} not started" if later else ""
     rest += f", {spent.failed} failed" if spent.failed else ""

@@ -39,6 +39,8 @@ def test_another_metric_with_the_same_pick_changes_nothing() -> None:
     same = replace(HELPS, other_metric_lam=HELPS.lam)
     other = replace(HELPS, other_metric_lam=2 * HELPS.lam)
     assert not any("log loss" in said for said in changes.would_change(same))
+    doubt = {"other_metric_gain": 0.01, "other_metric_gain_low": -0.01, "other_metric_gain_high": 0.03}
+    assert any("log loss" in said for said in changes.would_change(replace(same, **doubt))), "another verdict"
     assert any(said.startswith("Judging by log loss instead of accuracy:") for said in changes.would_change(other))
 
 
@@ -47,6 +49,11 @@ def test_edges_come_with_the_proposed_range() -> None:
     said = changes.would_change(replace(HELPS, edges=(edge,)))
     assert "The high end is as good: search further up. Proposed range of λ/m: 1.00e-6 to 0.300." in said
     assert "the high end is as good" in wording.terminal(replace(HELPS, edges=(edge,)))
+
+
+def test_an_end_that_gives_no_reason_to_go_on_is_no_change() -> None:
+    edge = Edge(side="low", message="the smallest λ measured cannot be told from the best λ, and neither can λ = 0")
+    assert changes.would_change(replace(HELPS, edges=(edge,))) == changes.would_change(replace(HELPS, edges=()))
 
 
 def test_a_range_of_one_lambda_cannot_be_narrowed() -> None:

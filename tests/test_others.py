@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from dossiers import dossier
 
-from lamsearch import numerals, others
+from lamsearch import numerals, others, wording
 from lamsearch.answer import Answer, CurvePoint, Interval
 
 HELPS = dossier().answer
@@ -90,21 +90,27 @@ def test_before_any_lambda_has_all_folds_that_is_said() -> None:
 
 
 def test_zero_is_mentioned_when_it_cannot_be_told_from_the_best() -> None:
-    assert others.how_sure(found(zero="alike")).endswith("λ = 0 cannot be told from it either.")
+    assert others.how_sure(found(zero="alike")).endswith("λ = 0 cannot be told from λ = 10.0 either.")
     assert "λ = 0" not in others.how_sure(found(zero="worse"))
     assert "λ = 0" not in others.how_sure(found(zero="better"))
 
 
 def test_the_lede_leads_with_the_gain() -> None:
     assert HELPS.gain is not None
-    assert others.lede(HELPS).startswith(
-        f"It gains {numerals.span('accuracy', HELPS.gain)} over λ = 0 (95 % interval). "
-    )
-    assert others.lede(HELPS).endswith(others.how_sure(HELPS))
+    said = f"The gain over λ = 0 is {numerals.span('accuracy', HELPS.gain)} (95 % interval). "
+    assert others.lede(HELPS) == said + others.how_sure(HELPS)
     assert HURTS.gain is not None
     turned = Interval(mean=0.0, low=-HURTS.gain.high, high=-HURTS.gain.low)
-    assert others.lede(HURTS).startswith(f"λ = 0 gains {numerals.span('accuracy', turned)} over it (95 % interval).")
+    assert others.lede(HURTS).startswith(f"λ = 0 is better by {numerals.span('accuracy', turned)} (95 % interval). ")
     assert others.lede(replace(HELPS, gain=None)) == others.how_sure(HELPS)
+
+
+def test_the_lede_does_not_repeat_what_the_headline_says() -> None:
+    assert NOT_SHOWN.gain is not None
+    shown = numerals.span("accuracy", NOT_SHOWN.gain)
+    for matters in (True, False):
+        case = replace(NOT_SHOWN, matters=matters)
+        assert (wording.headline(case) + others.lede(case)).count(shown) == 1
 
 
 def test_the_range_is_printed_as_it_lies_with_its_holes() -> None:
@@ -116,7 +122,28 @@ def test_the_range_is_printed_as_it_lies_with_its_holes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lam", "said"), [(1700.0, "λ is hardly pinned down"), (31.4, "a factor of 3.1"), (20.0, "a factor of 2")]
+    ("lam", "said"),
+    [
+        (1700.0, "λ is hardly pinned down"),
+        (31.4, "they span a factor of 3.1"),
+        (20.0, "they span a factor of 2"),
+    ],
 )
 def test_how_well_lambda_is_pinned_down(lam: float, said: str) -> None:
-    assert others.how_sure(found(point(lam))).endswith(f"In all 10.0–{numerals.lam(lam)}: {said}.")
+    text = others.how_sure(found(point(lam)))
+    assert text.endswith(f"{said[0].upper()}{said[1:]}.")
+    assert "In all" not in text, "the range has been named"
+    few = others.how_sure(found(point(lam, status="pruned", n=1)))
+    assert few.endswith(f"In all 10.0–{numerals.lam(lam)}: {said}.")
+
+
+def test_dropped_lambdas_that_all_do_worse_are_said_to() -> None:
+    worse = point(20.0, "worse", "pruned", 1), point(30.0, "worse", "pruned", 2)
+    assert "The 2 without all folds do worse." in others.how_sure(found(*worse))
+    assert "The one without all folds does worse." in others.how_sure(found(worse[0]))
+    assert "do worse" not in others.how_sure(found(*worse, point(40.0, status="pruned", n=1)))
+
+
+def test_where_zero_is_better_it_is_said_as_well_as_what() -> None:
+    hurts = replace(found(point(20.0), point(1.0), zero="better"), verdict="hurts")
+    assert "do as well as λ = 10.0 within the error" in others.how_sure(hurts)

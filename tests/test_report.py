@@ -427,7 +427,19 @@ def test_lambdas_without_all_folds_are_called_what_they_are(status: str, words: 
     texts = [mark.text for mark in figures.curve(answer).marks if isinstance(mark, Text)]
     assert f"{words}, here with 2 folds" in texts
     assert f"λ's with open circles ({words}) could not be chosen" in text_of(replace(case, answer=answer))
-    assert f"of them without all folds ({words}):" in text_of(replace(case, answer=answer))
+    few = len(answer.indistinguishable_partial)
+    assert f"without all folds ({words}): {few}" in text_of(replace(case, answer=answer))
+
+
+def test_the_numbers_list_the_range_as_it_lies_and_who_of_it_has_all_folds() -> None:
+    case = dossier()
+    answer = case.answer
+    whole = [p.lam for p in answer.curve if p.in_range and p.status == "complete" and p.lam not in (0.0, answer.lam)]
+    row = f"Cannot be told from the best {others.spread(answer)} "
+    assert f"{row}besides λ̂ measured on all folds: {others.listed(whole)}" in text_of(case)
+    alike = tuple(replace(p, in_range=True) if p.slot == BASELINE else p for p in answer.curve)
+    zero = replace(answer, curve=alike, indistinguishable=(0.0, *answer.indistinguishable))
+    assert f"{others.spread(answer)}, and λ = 0 " in text_of(replace(case, answer=zero))
 
 
 def test_without_such_lambdas_nothing_is_said_of_them() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from lamsearch import changes, fates, members, numerals, wording
+from lamsearch import changes, fates, members, numerals, others, wording
 from lamsearch.answer import Answer
+from lamsearch.records import BASELINE
 from lamsearch.report import figures
 from lamsearch.report.markup import Markup, el, unbroken
 
@@ -33,7 +34,8 @@ def _lams(answer: Answer) -> Iterable[Row]:
     best = "Best λ > 0" if answer.verdict == "hurts" else "Chosen"
     yield f"{best}, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
     carried = (
-        "would keep λ per image in the refit; not used: the refit takes the chosen λ unchanged, as is the convention"
+        "would keep the penalty's weight against the sum of all images' losses in the refit; not used: the refit takes "
+        "the chosen λ unchanged, as is the convention"
     )
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
     number = members.measured(answer)
@@ -41,8 +43,7 @@ def _lams(answer: Answer) -> Iterable[Row]:
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
-    lone = len(answer.indistinguishable) < 2
-    yield "Cannot be told from the best", "no other λ" if lone else _listed(answer.indistinguishable), _partial(answer)
+    yield "Cannot be told from the best", _alike(answer), _who(answer)
     yield "Ends of what was measured", _edges(answer), ""
     if answer.other_metric_lam is not None:
         yield f"By {numerals.metric_name(answer.other_metric)}", changes.other_pick(answer), ""
@@ -99,15 +100,20 @@ def _edges(answer: Answer) -> str:
     return "neither the smallest nor the largest λ measured does as well as the best"
 
 
-def _partial(answer: Answer) -> str:
-    partial = _listed(answer.indistinguishable_partial)
-    return f"of them without all folds ({fates.lacking(answer)}): {partial}" if partial else ""
+def _alike(answer: Answer) -> str:
+    zero = ", and λ = 0" if members.zero_in_range(answer) else ""
+    return f"{others.spread(answer)}{zero}" if len(answer.indistinguishable) > 1 else "no other λ"
 
 
-def _listed(lams: Sequence[float]) -> str:
-    if len(lams) <= LISTED:
-        return ", ".join(map(numerals.lam, lams))
-    return f"{numerals.count(len(lams), 'λ')} from {numerals.lam(min(lams))} to {numerals.lam(max(lams))}, in the table"
+def _who(answer: Answer) -> str:
+    """Who of E has all folds, and how many have not."""
+    alike = [point for point in answer.curve if point.in_range and point.slot not in (BASELINE, answer.slot)]
+    whole = [point.lam for point in alike if point.status == "complete"]
+    names = others.listed(whole) if 0 < len(whole) <= LISTED else str(len(whole))
+    said = [f"besides {figures.BEST} measured on all folds: {names}"] if whole else []
+    if len(alike) > len(whole):
+        said.append(f"without all folds ({fates.lacking(answer)}): {len(alike) - len(whole)}")
+    return "; ".join(said)
 
 
 def _test(answer: Answer) -> str:
