@@ -412,6 +412,8 @@ def test_the_tile_of_the_range_shows_its_holes() -> None:
     assert tile is not None
     assert re.sub("<.*?>", "", tile[1]) == others.spread(case.answer)
     assert "," in others.spread(case.answer) or "gaps" in others.spread(case.answer)
+    many = tuple(replace(p, in_range=number % 2 == 1) for number, p in enumerate(case.answer.curve))
+    assert " <span>with " in str(sections.verdict(replace(case.answer, curve=many))), "it may break before that"
     lone = replace(case.answer, curve=tuple(replace(p, in_range=False) for p in case.answer.curve))
     assert f">{numerals.lam(lone.lam)}</dd>" in str(sections.verdict(lone))
 

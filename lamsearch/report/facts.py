@@ -14,7 +14,7 @@ Row = tuple[str, str, str]
 """Label, text, aside. Rows without a text are left out."""
 LISTED = 40
 """λ's that are listed one by one."""
-CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani, conservative"}
+CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani"}
 
 
 def numbers(answer: Answer, settings: Mapping[str, object]) -> Markup:

@@ -81,11 +81,11 @@ def _tiles(answer: Answer) -> Markup:
 
 
 def _big(text: str) -> Markup:
-    """The number of a tile; one of several parts is smaller, and breaks between them."""
-    parts = text.split(", ")
-    spans = [el("span", part if number == len(parts) else f"{part},") for number, part in enumerate(parts, 1)]
-    long = len(text) > ROOM
-    return el("dd", Markup(" ".join(spans)) if long else text, class_="big several" if long else "big")
+    """The number of a tile; a long one is smaller, and breaks between its parts."""
+    if len(text) <= ROOM:
+        return el("dd", text, class_="big")
+    parts = text.replace(", ", ",\n").replace(" with ", "\nwith ").split("\n")
+    return el("dd", Markup(" ".join(el("span", part) for part in parts)), class_="big several")
 
 
 def _zero(answer: Answer) -> str:
