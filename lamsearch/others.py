@@ -36,7 +36,7 @@ def _whole(answer: Answer, rest: Sequence[CurvePoint]) -> str:
     """``rest``: the λ's besides λ̂ that have been measured on all folds."""
     if not members.whole(answer):
         return "No λ > 0 has been measured on all folds yet."
-    alike = [point for point in rest if point.in_range]
+    alike = [point for point in rest if not members.worse(point)]
     if not rest:
         return "No other λ has been measured on all folds."
     well = f"as well as λ = {lam(answer.lam)}" if answer.verdict == "hurts" else "as well"
@@ -50,7 +50,7 @@ def _whole(answer: Answer, rest: Sequence[CurvePoint]) -> str:
         return f"{'Neither' if two else 'None'} of the {len(rest)} {where} does {well} {sure}."
     names = listed([point.lam for point in alike])
     if len(alike) > LISTED:
-        names = _named(members.runs_of((point.lam, point.in_range) for point in rest))
+        names = _named(members.runs_of((point.lam, point in alike) for point in rest))
     do = f"{'does' if len(alike) == 1 else 'do'} {well} within the error: {names} {sure}."
     if len(alike) == len(rest):
         return f"{'Both' if two else f'All {len(rest)}'} {where} {do}"
@@ -94,11 +94,18 @@ def _precise(answer: Answer, few: Sequence[CurvePoint]) -> str:
 
 
 def _better(rest: Iterable[CurvePoint]) -> str:
-    """λ's that could be chosen only if they had all folds, or if their neighbours bore them out."""
+    """λ's that scored better than λ̂: they lack folds, or the smoothed curve chose and their neighbours are worse."""
     better = [point for point in rest if members.better(point)]
-    names = ", ".join(f"λ = {lam(point.lam)} ({count(point.n_cells, 'fold')})" for point in better[:LISTED])
-    more = f" and {len(better) - LISTED} more" if len(better) > LISTED else ""
-    return f"By more than the error, {names}{more} even scored better, but could not be chosen." if better else ""
+    few = [f"λ = {lam(p.lam)} ({count(p.n_cells, 'fold')})" for p in better if p.status != "complete"]
+    whole = [f"λ = {lam(p.lam)}" for p in better if p.status == "complete"]
+    said = [f"{_first(few)} even scored better, but could not be chosen."] if few else []
+    said += [f"{_first(whole)} even scored better, which the smoothed curve does not bear out."] if whole else []
+    return " ".join(f"By more than the error, {text}" for text in said)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def spread(answer: Answer) -> str:

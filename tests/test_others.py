@@ -82,6 +82,12 @@ def test_what_scored_better_but_could_not_be_chosen_is_named() -> None:
     assert "better" not in others.how_sure(found(point(1.0)))
 
 
+def test_a_whole_lambda_that_scored_better_than_the_smoothed_curves_choice_is_not_said_to_be_worse() -> None:
+    text = others.how_sure(found(point(1.0, "better"), point(20.0, "worse")))
+    assert text.startswith("Of the 2 other λ's measured on all folds, 1 does as well within the error: 1.00 ")
+    assert "By more than the error, λ = 1.00 even scored better, which the smoothed curve does not bear out." in text
+
+
 def test_before_any_lambda_has_all_folds_that_is_said() -> None:
     young = found(point(1.0, status="running", n=1))
     curve = tuple(replace(p, status="running", n_cells=1) if p.lam == 10 else p for p in young.curve)
