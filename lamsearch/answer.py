@@ -51,6 +51,7 @@ class CurvePoint:
     ``mean`` is its level on the chosen λ's cells (of a λ without all of them: less what its cells give to everybody, so
     that an easy fold does not flatter it), ``sem`` the level's error over its cells; ``difference`` (to the chosen λ's
     level) and ``se`` are paired. ``difference_low/high`` is the interval that decides membership of E (``in_range``).
+    ``collapsed``: so many of its fold fits became NaN or never got past chance.
     """
 
     slot: int
@@ -68,11 +69,12 @@ class CurvePoint:
     in_range: bool = False
     parked: Parked | None = None
     failed: str | None = None
+    collapsed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edge:
-    """E touches an end of the searched range. ``low``/``high``: the proposed extended λ/m range, if any."""
+    """E touches an end of what was measured. ``low``/``high``: the proposed extended λ/m range, if any."""
 
     side: Side
     message: str
@@ -141,8 +143,8 @@ class Answer:
     λ's without ``_over_m`` in the name are λ itself. ``indistinguishable`` is E, rising, with 0.0 for a baseline in E;
     ``indistinguishable_partial`` its members that lack folds; the range spans all those > 0.
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
-    ``matters`` is False once both ends of ``gain`` are within ``margin`` of 0, too small to care about. ``collapsed``:
-    λ's, and 0.0, of which some fold fit became NaN or never got past chance. ``other_metric_gain``: over λ = 0.
+    ``matters`` is False once both ends of ``gain`` are within ``margin`` of 0, too small to care about.
+    ``other_metric_gain``: of the other metric's pick over λ = 0, with its interval.
     """
 
     study: str
@@ -183,8 +185,9 @@ class Answer:
     budget: Budget
     test: TestScore | None = None
     notes: tuple[str, ...] = field(default=())
-    collapsed: tuple[float, ...] = field(default=())
     other_metric_gain: float | None = None
+    other_metric_gain_low: float | None = None
+    other_metric_gain_high: float | None = None
     margin: float = 0.01
 
 

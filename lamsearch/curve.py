@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +62,9 @@ def grid_of(
     )
 
 
-def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
+def curve(case: Case, parked: Mapping[int, Parked], collapsed: Collection[FitKey] = ()) -> tuple[CurvePoint, ...]:
     """One point per λ, rising, the baseline first. ``parked``: why a λ got no further folds."""
+    fallen = Counter(key.slot for key in collapsed)
     grid, versus = case.grid, case.versus
     cells = np.isfinite(grid.scores).sum(axis=1)
     points = []
@@ -89,9 +91,10 @@ def curve(case: Case, parked: Mapping[int, Parked]) -> tuple[CurvePoint, ...]:
                 se=_known(versus.se[number]),
                 difference_low=_known(versus.low[number]),
                 difference_high=_known(versus.high[number]),
-                in_range=bool(versus.inside[number]),
+                in_range=bool(versus.alike[number]),
                 parked=parked.get(row.slot),
                 failed=row.failed,
+                collapsed=fallen[row.slot],
             )
         )
     return tuple(points)

@@ -64,19 +64,15 @@ def decide(
         budget=budget(table, results, executed=store.executed(study.id), config=study.config, now=now),
         oof={result.key: image_scores(result, metric) for result in results},
         positions=positions,
+        collapsed=[result.key for result in results if result.collapsed],
         other_scores={result.key: -result.val_loss if metric == "accuracy" else result.val_acc for result in results},
         test=test,
         final=final,
     )
-    notes = list(answer.notes)
     if final and not now.done:
-        notes.append("Time was up before the search was over; the same command without --time goes on from here.")
-    collapsed = {result.lam_over_m * answer.m for result in results if result.collapsed}
-    if answer.lam in collapsed:
-        notes.insert(0, "Training collapsed at the chosen λ itself: try a lower learning rate, or more epochs.")
-    elif 0.0 in collapsed:
-        notes.append("Training collapsed at λ = 0 in some fold: the gain is over a network that did not learn.")
-    return dataclasses.replace(answer, notes=tuple(notes), collapsed=tuple(sorted(collapsed)))
+        late = "Time was up before the search was over; the same command without --time goes on from here."
+        answer = dataclasses.replace(answer, notes=(*answer.notes, late))
+    return answer
 
 
 def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:
@@ -158,7 +154,7 @@ def command(config: StudyConfig) -> str:
 def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
     """One record per λ, the baseline first: what ``lamsearch trials`` prints.
 
-    ``mean`` is over ``fold_scores``; ``score``, ``in_range`` and ``fate`` are the answer's.
+    ``mean`` is over ``fold_scores``; ``score``, ``in_range``, ``differs`` and ``fate`` are the answer's.
     """
     answer = current_answer(store, study)
     points = {point.slot: point for point in answer.curve} if answer else {}
@@ -187,6 +183,7 @@ def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
                 "mean": float(np.mean(first)) if first else None,
                 "score": point.mean if point else None,
                 "in_range": point.in_range if point and point.mean is not None else None,
+                "differs": fates.differs(answer, point) if answer and point else "–",
                 "folds": len(first),
                 "fold_scores": first,
                 "replicate_scores": [table.scores[key] for key in keys if key.replicate > 0],

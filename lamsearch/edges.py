@@ -1,44 +1,55 @@
-"""Does the answer reach the end of the searched range?"""
+"""Does the answer reach the end of what was measured?"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from lamsearch.answer import Edge, Side
+from lamsearch.numerals import lam
 
 FURTHER = 10.0
 """A proposed range goes one decade on."""
+WHICH: dict[Side, str] = {"low": "smallest", "high": "largest"}
+WHERE: dict[Side, str] = {"low": "down", "high": "up"}
 
 
 def edges(
     measured: Sequence[float],
-    inside: Sequence[float],
     *,
-    partial: Collection[float],
-    zero_inside: bool,
+    chosen: float,
+    alike: Collection[float],
+    better: Collection[float],
+    whole: Collection[float],
     searched: tuple[float, float],
 ) -> tuple[Edge, ...]:
-    """Edges of E. All values are λ/m > 0, rising: ``measured`` ones, those ``inside`` E, its ``partial`` members.
+    """Ends of what was ``measured`` that are not shown to be worse than the ``chosen`` λ. One λ has one edge.
 
-    ``zero_inside``: the baseline is in E as well. ``searched``: the range asked for.
+    All values are λ/m; ``measured`` is above 0 and rising. ``alike``: those, and 0, that cannot be told from the chosen
+    one; ``better``: shown to be better; ``whole``: measured on all folds. ``searched``: the range asked for.
     """
-
     low, high = min(searched[0], measured[0]), max(searched[1], measured[-1])
     further: dict[Side, tuple[float, float]] = {"low": (low / FURTHER, high), "high": (low, high * FURTHER)}
+    if len(measured) == 1:
+        message = f"only one λ has been measured (λ/m = {lam(chosen)}): search on both sides"
+        return (Edge(side="high", message=message, low=further["low"][0], high=further["high"][1]),)
     found = []
-    ends_of: tuple[tuple[Side, int], ...] = (("low", 0), ("high", -1))
-    for side, last in ends_of:
-        place = measured[last]
-        if inside[last] != place:
+    ends: tuple[tuple[Side, float], ...] = (("low", measured[0]), ("high", measured[-1]))
+    for side, place in ends:
+        if place not in alike and place not in better:
             continue
-        few = " was dropped early, but" if place in partial else ""
-        message = f"the {side} end of the range (λ/m = {place:.2g}){few} cannot be told from the best λ"
-        if side == "low" and zero_inside:
-            found.append(Edge(side=side, message=f"{message}, and neither can λ = 0"))
+        verb = "scores better than" if place in better else "cannot be told from"
+        few = "" if place in whole else "lacks folds, but "
+        message = f"the {WHICH[side]} λ measured (λ/m = {lam(place)}) {few}{verb} the best λ"
+        zero = "neither can λ = 0" if 0.0 in alike else "λ = 0 is better"
+        if place == chosen:
+            message = f"the best λ is the {WHICH[side]} measured (λ/m = {lam(place)})"
+            zero = "λ = 0 cannot be told from it" if 0.0 in alike else "λ = 0 is better"
+        if side == "low" and (0.0 in alike or 0.0 in better):
+            found.append(Edge(side=side, message=f"{message}, and {zero}"))
         elif few:  # a fold or two: no reason to go further
             found.append(Edge(side=side, message=message))
         else:
-            where = "down" if side == "low" else "up"
-            ends = further[side]
-            found.append(Edge(side=side, message=f"{message}: search further {where}", low=ends[0], high=ends[1]))
+            ends_at = further[side]
+            message = f"{message}: search further {WHERE[side]}"
+            found.append(Edge(side=side, message=message, low=ends_at[0], high=ends_at[1]))
     return tuple(found)

@@ -7,6 +7,7 @@ import math
 from lamsearch.answer import Interval
 
 MINUS = "\N{MINUS SIGN}"
+CONFIDENCE = "95 %"
 
 
 def lam(value: float) -> str:
@@ -25,6 +26,12 @@ def level(metric: str, score: float | None) -> str:
     if score is None or not math.isfinite(score):
         return "–"
     return f"{100 * score:.2f} %" if metric == "accuracy" else f"{0 - score:.4f}".replace("-", MINUS)
+
+
+def levels(metric: str, low: float, high: float) -> str:
+    """``94.20 % to 97.32 %``: the ends of an interval of levels, as numbers that rise, of log loss too."""
+    ends = (low, high) if metric == "accuracy" else (high, low)
+    return " to ".join(level(metric, end) for end in ends)
 
 
 def size(metric: str, score: float | None) -> str:

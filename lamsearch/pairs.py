@@ -77,7 +77,7 @@ class Comparison:
 
     ``mean`` is d̄ (negative: worse than the chosen λ), ``sd`` the shrunk s̃ of one difference, ``se`` (from it, or from
     the row's own sd if that is larger) and ``t`` make the interval ``low`` … ``high``; ``shared`` counts cells;
-    ``pooled_sd`` is s_p. ``inside``: E, high ≥ 0.
+    ``pooled_sd`` is s_p. ``inside``: not shown to be worse, high ≥ 0; ``alike``: nor to be better, low ≤ 0.
     ``level``: every measured row's score as it would be on the chosen λ's cells; ``mean`` is its distance to the chosen
     λ's. ``smooth``: the smoother's curve on the same scale, in which ``capped`` rows stand too high.
     """
@@ -105,8 +105,13 @@ class Comparison:
 
     @property
     def inside(self) -> Rows:
-        """E: rows that cannot be told from the chosen one."""
+        """Rows that are not shown to be worse than the chosen one."""
         return np.nan_to_num(self.high, nan=-np.inf) >= 0
+
+    @property
+    def alike(self) -> Rows:
+        """E: rows that cannot be told from the chosen one."""
+        return self.inside & (self.low <= 0)
 
 
 def compare(grid: Grid, chosen: int) -> Comparison:
@@ -121,7 +126,7 @@ def compare(grid: Grid, chosen: int) -> Comparison:
     level, reference = _levels(grid, chosen, curve.cells)
     mean = np.where(shared > 0, level - level[chosen], np.nan)
     sd = np.sqrt((squares + PRIOR_FREEDOM * pooled) / (cells - 1 + PRIOR_FREEDOM))
-    sd = np.maximum(sd, 1.0 / grid.n_images)
+    sd = np.maximum(sd, np.maximum(1.0, grid.n_folds / cells) / grid.n_images)  # one image of those that are shared
     own = np.sqrt(np.where(cells >= grid.n_folds, squares / np.maximum(cells - 1, 1), 0.0))
     se = np.maximum(sd, own) * np.sqrt(1.0 / cells + 1.0 / (grid.n_folds - 1))
     se[chosen] = 0.0

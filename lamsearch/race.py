@@ -30,6 +30,7 @@ SECOND_LOOKS = (0.0, 1 / 20)
 
 CANNOT_WIN = "unlikely to beat the leader by as much as matters"
 NO_ROOM = "behind others that are as promising"
+BASIS = "on the smoothed curve"
 
 ROUNDING = 9
 """Decimals of a comparison: sums in another order must not decide."""
@@ -203,6 +204,7 @@ def evidence(standing: Standing, view: View, row: int, reason: str) -> Parked:
         rival=standing.slots[view.best],
         margin=float(-view.gap[row]),
         reason=reason,
+        basis=BASIS,
     )
 
 

@@ -119,7 +119,8 @@ class ScoreTable:
 class Parked:
     """Why a λ is not scheduled further: after ``after`` folds, behind ``rival`` (a slot) by ``margin`` (score units).
 
-    Epoch pruners judge a whole trial: no rival, no margin, but ``epochs``, the number that each fold was trained for.
+    ``basis``: on what the margin was measured, if not on the scores themselves. Epoch pruners judge a whole trial: no
+    rival, no margin, but ``epochs``, the number that each fold was trained for.
     """
 
     slot: int
@@ -128,3 +129,4 @@ class Parked:
     margin: float | None
     reason: str
     epochs: int = 0
+    basis: str = ""

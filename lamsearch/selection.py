@@ -6,18 +6,19 @@ The formulas live in ``pairs``, ``smooth`` and ``optimism``; this module puts th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from lamsearch import edges, optimism, pairs
+from lamsearch import edges, notes, optimism, pairs
 from lamsearch.answer import Answer, Budget, Edge, Interval, Optimism, StudyMeta, TestScore, Verdict
 from lamsearch.curve import Case, curve, grid_of, rows_of
 from lamsearch.errors import NoAnswerYet
-from lamsearch.records import BASELINE, FitKey, Parked, ScoreTable
+from lamsearch.race import argmax_largest
+from lamsearch.records import FitKey, Parked, ScoreTable
 from lamsearch.rules import Scale
 
 POWER = 0.8
@@ -33,6 +34,7 @@ def select(
     oof: Mapping[FitKey, NDArray[Any]] | None = None,
     positions: optimism.Positions | None = None,
     other_scores: Mapping[FitKey, float] | None = None,
+    collapsed: Collection[FitKey] = (),
     test: TestScore | None = None,
     final: bool = False,
 ) -> Answer:
@@ -41,7 +43,8 @@ def select(
     ``oof``: score of each validation image of a fit, higher is better (1/0 correct, or −loss for log loss), in the
     order of the split's validation indices. ``positions``: those indices by (replicate, fold), needed to average an
     image over replicates; without them replicate 0 alone is resampled. ``other_scores``: the other metric's scores,
-    higher is better too. Raises NoAnswerYet if no λ > 0 has a score.
+    higher is better too. ``collapsed``: fits that became NaN or never got past chance. Raises NoAnswerYet if no λ > 0
+    has a score.
     """
     scale = Scale.of(meta.metric)
     rows = rows_of(table)
@@ -53,10 +56,12 @@ def select(
     gain, detectable, verdict = _gain(case)
     one_se, classical = pairs.one_se(grid, case.versus), pairs.one_se_classical(grid, chosen)
     level, sem = _level(case)
-    members = np.flatnonzero(case.versus.inside & grid.positive)
+    alike = case.versus.alike
+    members = np.flatnonzero(alike & grid.positive)
     best = case.lam_over_m(chosen)
     unpaired = _unpaired_sd(case)
     other = _other(case, other_scores or {})
+    points = curve(case, parked, collapsed)
     k, m = meta.n_folds, meta.m
     return Answer(
         study=meta.study,
@@ -75,8 +80,8 @@ def select(
         lam_1se_over_m=case.lam_over_m(one_se),
         lam_1se_classical=case.lam_over_m(classical) * m,
         lam_1se_classical_over_m=case.lam_over_m(classical),
-        indistinguishable=_lams(case, case.versus.inside),
-        indistinguishable_partial=_lams(case, case.versus.inside & ~grid.complete),
+        indistinguishable=_lams(case, alike),
+        indistinguishable_partial=_lams(case, alike & ~grid.complete),
         range_low=case.lam_over_m(int(members[0])) * m,
         range_high=case.lam_over_m(int(members[-1])) * m,
         helps=verdict == "helps",
@@ -92,13 +97,15 @@ def select(
         paired_sd=case.versus.pooled_sd,
         unpaired_sd=unpaired,
         variance_ratio=(unpaired / case.versus.pooled_sd) ** 2 if unpaired and case.versus.pooled_sd else None,
-        other_metric="log_loss" if meta.metric == "accuracy" else "accuracy",
-        other_metric_lam=other.lam if other else None,
-        other_metric_gain=other.gain if other else None,
-        curve=curve(case, parked),
+        other_metric=other.metric,
+        other_metric_lam=other.lam,
+        other_metric_gain=other.gain.mean if other.gain else None,
+        other_metric_gain_low=other.gain.low if other.gain else None,
+        other_metric_gain_high=other.gain.high if other.gain else None,
+        curve=points,
         budget=budget,
         test=test,
-        notes=_notes(case, gain),
+        notes=notes.notes(case, points, gain),
     )
 
 
@@ -108,22 +115,29 @@ def _gain(case: Case) -> tuple[Interval | None, float | None, Verdict]:
     if not len(zero) or not versus.shared[zero[0]] > 0:
         return None, None, "not_shown"
     row = int(zero[0])
-    gain = Interval(mean=float(-versus.mean[row]), low=float(-versus.high[row]), high=float(-versus.low[row]))
+    gain = _over(versus, row)
     verdict: Verdict = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
     # A true gain d is shown if its estimate exceeds t·SE; estimates scatter around d with that SE.
     found = float(versus.t[row] + stdtrit(versus.shared[row] - 1 + pairs.PRIOR_FREEDOM, POWER))
     return gain, found * float(versus.se[row]), verdict
 
 
+def _over(versus: pairs.Comparison, row: int) -> Interval:
+    """Gain of the chosen λ over a row."""
+    return Interval(mean=float(-versus.mean[row]), low=float(-versus.high[row]), high=float(-versus.low[row]))
+
+
 def _edges(case: Case) -> tuple[Edge, ...]:
     def places(rows: NDArray[np.bool_]) -> list[float]:
-        return [case.lam_over_m(int(row)) for row in np.flatnonzero(rows & case.grid.positive)]
+        return [case.lam_over_m(int(row)) for row in np.flatnonzero(rows)]
 
+    grid, versus = case.grid, case.versus
     return edges.edges(
-        places(case.grid.measured),
-        places(case.versus.inside),
-        partial=places(case.versus.inside & ~case.grid.complete),
-        zero_inside=bool(case.versus.inside[~case.grid.positive].any()),
+        places(grid.measured & grid.positive),
+        chosen=case.lam_over_m(case.chosen),
+        alike=places(versus.alike),
+        better=places(versus.low > 0),
+        whole=places(grid.complete),
         searched=(case.meta.low, case.meta.high),
     )
 
@@ -169,37 +183,21 @@ def _corrected(
 class _Other(NamedTuple):
     """What the other metric would choose. ``gain``: over λ = 0, if that is complete."""
 
-    lam: float
-    gain: float | None
+    metric: str
+    lam: float | None = None
+    gain: Interval | None = None
 
 
-def _other(case: Case, scores: Mapping[FitKey, float]) -> _Other | None:
+def _other(case: Case, scores: Mapping[FitKey, float]) -> _Other:
     """λ with the best mean of the other metric among complete λ's; ties go to the larger λ."""
-    means: dict[float, float] = {}
-    for row in map(int, np.flatnonzero(case.grid.complete)):
-        folds = [scores.get(FitKey(case.rows[row].slot, 0, fold)) for fold in range(case.meta.n_folds)]
-        known = [score for score in folds if score is not None]
-        if len(known) == case.meta.n_folds:
-            means[case.lam_over_m(row)] = round(float(np.mean(known)), 9)
-    zero = means.pop(0.0, None)
-    if not means:
-        return None
-    best, place = max((mean, place) for place, mean in means.items())
-    return _Other(lam=place * case.meta.m, gain=None if zero is None else best - zero)
-
-
-def _notes(case: Case, gain: Interval | None) -> tuple[str, ...]:
-    notes = []
-    if not case.grid.complete[case.chosen]:
-        notes.append("No λ has all its folds yet: the choice rests on a smoothed curve through partial folds.")
-    if gain is None:
-        failed = next((row.failed for row in case.rows if row.slot == BASELINE), None)
-        notes.append(f"λ = 0 has no score{f' ({failed})' if failed else ' yet'}, so no gain can be stated.")
-    lost = sum(row.failed is not None and not case.grid.complete[number] for number, row in enumerate(case.rows))
-    if lost:
-        notes.append(f"{lost} of {len(case.rows)} λ's failed and are left out.")
-    stopped = sum(row.stopped is not None for row in case.rows)
-    if stopped:
-        share = f"{stopped} of {len(case.rows)} λ's"
-        notes.append(f"{share} were stopped between epochs and have no fold score: they may be as good.")
-    return tuple(notes)
+    meta = case.meta
+    metric = "log_loss" if meta.metric == "accuracy" else "accuracy"
+    grid = grid_of(case.rows, scores, n_folds=meta.n_folds, n_images=meta.n_images, scale=Scale.of(metric))
+    candidates = grid.complete & case.grid.complete & grid.positive
+    if not candidates.any():
+        return _Other(metric)
+    best = argmax_largest(grid.scores[:, : meta.n_folds].mean(axis=1), candidates)
+    versus = pairs.compare(grid, best)
+    zero = np.flatnonzero(grid.complete & ~grid.positive)
+    gain = _over(versus, int(zero[0])) if len(zero) else None
+    return _Other(metric, case.lam_over_m(best) * meta.m, gain)

@@ -6,13 +6,9 @@ percentages, differences of accuracy in percentage points (pp).
 
 from __future__ import annotations
 
-import math
-
-from lamsearch import members
-from lamsearch.answer import Answer
-from lamsearch.numerals import change, count, duration, lam, level, metric_name, percent, size, span
-
-CONFIDENCE = "95 %"
+from lamsearch import members, others
+from lamsearch.answer import Answer, Interval, Verdict
+from lamsearch.numerals import CONFIDENCE, change, count, duration, lam, level, metric_name, percent, size, span
 
 
 def both(answer: Answer, value: float) -> str:
@@ -22,9 +18,13 @@ def both(answer: Answer, value: float) -> str:
 
 def headline(answer: Answer) -> str:
     """Does λ matter, and what to use: the verdict in one or two sentences."""
-    learnt = answer.lam not in answer.collapsed
-    verdict = _verdict(answer) if learnt else "Nothing was learnt: training collapsed even at the best λ > 0 found."
+    verdict = _verdict(answer) if members.learnt(answer) else _collapsed(answer)
     return ("So far: " if answer.status == "provisional" else "") + verdict
+
+
+def _collapsed(answer: Answer) -> str:
+    which = "Regularisation hurts here. Use λ = 0;" if answer.verdict == "hurts" else "Nothing was learnt:"
+    return f"{which} training collapsed even at the best λ > 0 found, {lam(answer.lam)}."
 
 
 def _verdict(answer: Answer) -> str:
@@ -51,55 +51,39 @@ def margin(answer: Answer) -> str:
     return f"{100 * answer.margin:g} pp" if answer.metric == "accuracy" else f"{answer.margin:g}"
 
 
-def how_sure(answer: Answer) -> str:
-    """Which other λ's would do: the range E in words."""
-    low, high = answer.range_low, answer.range_high
-    found = [value for value in answer.indistinguishable if value > 0]
-    text = "" if members.measured(answer) else "No λ > 0 has been measured on all folds yet. "
-    if len(found) > 1:
-        precise = f"they span a factor of {float(f'{high / low:.2g}'):g}"
-        between = sum(point.mean is not None and low <= point.lam <= high for point in answer.curve) - 1
-        rest = len(found) - 1
-        which = f"the {count(rest, 'other')}" if rest == between else f"{rest} of the {count(between, 'other')}"
-        text += f"These data cannot tell λ = {lam(answer.lam)} from {which} between {lam(low)} and "
-        text += f"{lam(high)} ({CONFIDENCE} confidence): {precise if high <= 100 * low else 'λ is hardly pinned down'}."
-    else:
-        others = sum(point.mean is not None and point.lam > 0 for point in answer.curve) - 1
-        text += f"None of the other {others} λ's does as well ({CONFIDENCE} confidence)."
-    if members.zero_in_range(answer):
-        text += (
-            " λ = 0 is better still."
-            if answer.verdict == "hurts"
-            else f" λ = 0 cannot be told from {'it' if low == high else 'them'} either."
-        )
-    if (partial := len(answer.indistinguishable_partial)) and members.measured(answer):
-        text += f" {partial} of these " + ("lack folds yet." if answer.budget.unfinished else _dropped(partial))
-    return text
-
-
-def _dropped(number: int) -> str:
-    were = "was" if number == 1 else "were"
-    return f"{were} dropped before the last fold: less likely to be best, and less well known."
-
-
 def gain(answer: Answer) -> str:
     """The gain over λ = 0 with its interval, and what could have been seen."""
     if answer.gain is None:
         return "unknown: λ = 0 has no score"
-    interval = f"{CONFIDENCE} interval {span(answer.metric, answer.gain)}"
-    words = {"helps": "it helps", "hurts": "it hurts", "not_shown": "not shown"}[answer.verdict]
-    text = f"{change(answer.metric, answer.gain.mean)} ({interval}): {words}"
+    text = gained(answer.metric, answer.gain)
     if answer.verdict == "not_shown" and answer.detectable_gain is not None:
         text += f"; a true gain of {size(answer.metric, answer.detectable_gain)} is shown in four of five such studies"
     return text
 
 
+def verdict_of(gain: Interval) -> Verdict:
+    """What a gain over λ = 0 shows."""
+    return "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "not_shown"
+
+
+def gained(metric: str, gain: Interval) -> str:
+    """A gain with its interval and what that shows."""
+    words = {"helps": "it helps", "hurts": "it hurts", "not_shown": "not shown"}[verdict_of(gain)]
+    sign = "" if metric == "accuracy" else "; + is better"
+    return f"{change(metric, gain.mean)} ({CONFIDENCE} interval {span(metric, gain)}{sign}): {words}"
+
+
+def sign(answer: Answer) -> str:
+    """Which way differences count, where that is not what their sign suggests."""
+    return "" if answer.metric == "accuracy" else " Differences of log loss: + is better."
+
+
 def cross_validation(answer: Answer) -> str:
     """The CV score of λ̂: plain, and corrected for having been the best of many."""
     text = f"{level(answer.metric, answer.cv.mean)} ± {size(answer.metric, answer.cv_sem)} (sem)"
-    cells = next((point.n_cells for point in answer.curve if point.slot == answer.slot), answer.n_folds)
-    if cells < answer.n_folds:
-        text += f", from {cells} of {count(answer.n_folds, 'fold')}"
+    best = members.chosen(answer)
+    if best is not None and best.n_cells < answer.n_folds:
+        text += f", from {best.n_cells} of {count(answer.n_folds, 'fold')}"
     if answer.corrected is not None:
         text += f"; {level(answer.metric, answer.corrected.mean)} once corrected for picking the best of the "
         text += f"{members.measured(answer)} measured on all folds"
@@ -122,10 +106,11 @@ def test(answer: Answer) -> str:
 
 def one_se(answer: Answer) -> str:
     """The largest λ within one standard error, paired."""
-    if answer.lam_1se != answer.lam:
-        return both(answer, answer.lam_1se)
-    larger = any(point.lam > answer.lam and point.status == "complete" for point in answer.curve)
-    return f"{both(answer, answer.lam_1se)}, the same{'' if larger else ': no larger λ was measured on all folds'}"
+    text = both(answer, answer.lam_1se)
+    if answer.lam_1se == answer.lam:
+        larger = any(point.lam > answer.lam and point.status == "complete" for point in answer.curve)
+        text += f", the same{'' if larger else ': no larger λ was measured on all folds'}"
+    return f"{text}; of the best λ > 0, not of λ = 0" if answer.verdict == "hurts" else text
 
 
 def cost(answer: Answer) -> str:
@@ -133,7 +118,8 @@ def cost(answer: Answer) -> str:
     spent = answer.budget
     share = percent(spent.fold_fits / spent.fold_fits_full, 0) if spent.fold_fits_full else "–"
     later = spent.not_started
-    rest = f", {spent.pruned if spent.unfinished else spent.pruned - later} dropped early"
+    dropped = spent.pruned if spent.unfinished else spent.pruned - later
+    rest = f", {dropped} dropped early" if dropped else ""
     rest += f", {spent.unfinished - later} not finished" if spent.unfinished > later else ""
     rest += f", {later} not started" if later else ""
     rest += f", {spent.failed} failed" if spent.failed else ""
@@ -149,59 +135,6 @@ def cost(answer: Answer) -> str:
     )
 
 
-def would_change(answer: Answer) -> tuple[str, ...]:
-    """What would change this answer, most important first."""
-    said: list[str] = []
-    if answer.status == "provisional":
-        said.append("The search is not over: this is what is known so far, without a test score.")
-    for edge in answer.edges:
-        offer = ""
-        if edge.low is not None and edge.high is not None:
-            offer = f" Proposed range of λ/m: {edge.low:.2g} to {edge.high:.2g}."
-        said.append(_sentence(edge.message) + offer)
-    if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
-        smallest = size(answer.metric, answer.detectable_gain)
-        said.append(
-            f"More images, folds or replicates: a true gain below {smallest} would be missed in more than one of five "
-            "such studies."
-        )
-    else:
-        said.append("More images, folds or replicates: they would narrow the range of λ's that do as well.")
-    if (partial := len(answer.indistinguishable_partial)) and answer.status == "final":
-        said.append(
-            f"Measuring on all folds the {count(partial, 'λ')} that were dropped early and cannot be told from λ̂ "
-            "(`--pruner none` does): only a λ measured on all folds can be chosen."
-        )
-    if answer.other_metric_lam is not None:
-        instead = f"{metric_name(answer.other_metric)} instead of {metric_name(answer.metric)}"
-        said.append(f"Judging by {instead}: {other_pick(answer)}.")
-    said.append(
-        "Other training: the best λ moves with the number of epochs and images, the learning rate and the network. "
-        "λ/m carries over better than λ."
-    )
-    return (*said, *map(_sentence, answer.notes))
-
-
-def other_pick(answer: Answer) -> str:
-    """What the other metric would choose, among the λ's that the race has left, and how that compares with λ = 0."""
-    assert answer.other_metric_lam is not None
-    number = members.measured(answer)
-    name = "the same λ" if math.isclose(answer.other_metric_lam, answer.lam) else both(answer, answer.other_metric_lam)
-    text = (
-        f"{name}, the best of the {number} measured on all folds"
-        if number > 1
-        else f"{name}, the only one measured on all folds"
-    )
-    if answer.other_metric_gain is None:
-        return text
-    better = "better" if answer.other_metric_gain >= 0 else "worse"
-    return f"{text}; {size(answer.other_metric, answer.other_metric_gain)} {better} than λ = 0"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
 def facts(answer: Answer) -> tuple[tuple[str, str], ...]:
     """(label, text) of everything that a short answer says, in order."""
     return (
@@ -210,7 +143,7 @@ def facts(answer: Answer) -> tuple[tuple[str, str], ...]:
             f"{lam(answer.lam)} (λ/m = {lam(answer.lam_over_m)}, m = {answer.m:,})",
         ),
         ("gain over λ = 0", gain(answer)),
-        ("how sure", how_sure(answer)),
+        ("how sure", others.how_sure(answer)),
         ("CV " + metric_name(answer.metric), cross_validation(answer)),
         ("largest within 1 SE", one_se(answer)),
         ("test", test(answer)),

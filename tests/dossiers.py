@@ -192,6 +192,7 @@ def _answer(
             seconds=132.0,
             fit_seconds=sum(result.seconds for result in results),
         ),
+        collapsed=[r.key for r in results if r.collapsed],
         other_scores={r.key: -r.val_loss if metric == "accuracy" else r.val_acc for r in results},
         final=tested,
     )

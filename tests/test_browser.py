@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from lamsearch import dashboard, numerals, wording
+from lamsearch import dashboard, numerals, others, wording
 from lamsearch.answer import Answer
 from lamsearch.dashboard.server import server
 from lamsearch.dossier import dossier as dossier_of
@@ -105,7 +105,7 @@ def test_the_first_screen_of_a_phone_answers_which_lambda_and_how_sure(browser: 
     look(browser, page, width=390)
     for selector, text in (
         ("h1", wording.headline(ANSWER)),
-        (".lede", wording.how_sure(ANSWER)),
+        (".lede", others.lede(ANSWER)),
         (".tiles", numerals.lam(ANSWER.lam)),
     ):
         element = browser.find_element(By.CSS_SELECTOR, selector)

@@ -74,6 +74,7 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
     for row in rows:
         point = points[row["slot"]]
         assert (row["score"], row["lam"], row["in_range"]) == (point["mean"], point["lam"], point["in_range"])
+        assert row["differs"] == ("–" if row["slot"] == best["slot"] else "no" if row["in_range"] else "worse")
     assert lamsearch("trials --csv", folder).stdout.startswith("slot,trial,lam,")
     table = lamsearch("trials", folder).stdout
     page = (folder / "lamsearch-out" / "digits" / "report.html").read_text(encoding="utf-8")

@@ -71,6 +71,13 @@ def test_the_note_holds_the_verdict_and_what_would_change_it(storage: RDBStorage
     assert "$" not in body
 
 
+def test_lambdas_without_all_folds_are_called_what_they_are() -> None:
+    names = {trace.name for trace in figure(ANSWER).data}
+    assert names == {"measured on all folds", "dropped early", "λ = 0"}
+    failed = tuple(replace(p, status="failed") if p.status == "pruned" else p for p in ANSWER.curve)
+    assert "failed" in {trace.name for trace in figure(replace(ANSWER, curve=failed)).data}
+
+
 def test_attributes_are_numbers_and_short_texts(storage: RDBStorage) -> None:
     dashboard.publish(storage, ANSWER.study, ANSWER)
     attrs = loaded(storage).user_attrs

@@ -32,3 +32,9 @@ def test_lambdas_that_were_never_started_are_told_from_those_dropped() -> None:
     assert "of 9 λ's 2 measured on all folds, 1 dropped early, 2 not finished, 3 not started, 1 failed" in wording.cost(
         found
     )
+
+
+def test_nothing_is_said_of_what_did_not_happen() -> None:
+    found = answer(slots_at(lams(9)), world(9))
+    spent = replace(found.budget, trials=9, complete=9, fold_fits=50, fold_fits_full=50)
+    assert wording.cost(replace(found, budget=spent)).endswith("of 9 λ's 9 measured on all folds")

@@ -17,7 +17,7 @@ LAYERS = [
         *("architecture", "splits", "datasets", "archives", "cache", "folders", "npz", "pixels"),
         *("batches", "evidence", "loss", "model"),
         *("cohort", "curve", "edges", "finalists", "optimism", "pairs", "plan", "race", "rules", "selection"),
-        *("certainty", "fates", "members", "numerals", "smooth", "wilcoxon", "wording"),
+        *("certainty", "changes", "fates", "members", "notes", "numerals", "others", "smooth", "wilcoxon", "wording"),
     },
     {
         *("bench", "candidates", "chain", "engine", "executor", "fused", "lockstep", "loop", "optimiser"),

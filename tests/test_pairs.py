@@ -173,6 +173,17 @@ def test_logistic_regression_on_digits_reference_numbers() -> None:
     assert table.scores[chosen].mean() == pytest.approx(0.9727, abs=1e-4)
 
 
+def test_two_images_of_one_fold_are_never_enough_to_tell_a_lambda_from_the_best() -> None:
+    """A fold of 200 images: where neighbours are quiet, one fold's difference is still known to an image at best."""
+    scores = np.full((11, 5), 0.9)
+    scores[8:, 1:] = np.nan
+    scores[8:, 0] -= np.array([1, 2, 3.5]) / 200
+    versus = compare(grid(scores), 3)
+    assert (-200 * versus.mean[8:]) == pytest.approx([1, 2, 3.5], abs=0.5)
+    assert versus.alike.tolist() == [True] * 10 + [False]
+    assert versus.sd[0] == pytest.approx(1 / 1000), "of all folds, one image of all"
+
+
 def test_shrinking_never_narrows_an_interval() -> None:
     """λ = 0 may differ from λ̂ more than λ̂'s neighbours do: its interval is no narrower than its own sd has it."""
     rng = np.random.default_rng(5)

@@ -102,6 +102,7 @@ def test_first_cut_keeps_the_bump_and_parks_the_rest_with_evidence() -> None:
     why = decision.parked[0]
     assert (why.after, why.rival in range(17)) == (1, True)
     assert why.margin == pytest.approx(0.02, abs=0.012)
+    assert why.basis == "on the smoothed curve", "which a margin of raw scores is not"
     assert "unlikely to beat the leader" in why.reason
 
 

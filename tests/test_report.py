@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 import pytest
 from dossiers import dossier, renamed
 
-from lamsearch import numerals, report, splits, wording
-from lamsearch.answer import Dossier
+from lamsearch import changes, fates, numerals, others, report, splits, wording
+from lamsearch.answer import Dossier, Optimism
 from lamsearch.records import BASELINE, Parked
-from lamsearch.report import averages, axes, course, evidence, figures, page, raster, tables
+from lamsearch.report import averages, axes, course, evidence, figures, page, raster, sections, tables
 from lamsearch.report.scene import Area, Dot, Line, Scene, Text, standalone_svg
 
 FIGURES = ("curve", "overfitting", "weights", "gradients", "learning", "budget")
@@ -78,7 +78,7 @@ def test_the_verdict_comes_first_in_words_and_numbers(case: Dossier) -> None:
     text = " ".join(Outline(page.html(case)).text)
     order = [
         text.index(part, text.index("lamsearch · study"))
-        for part in (wording.headline(answer), wording.how_sure(answer), "What would change this answer")
+        for part in (wording.headline(answer), others.lede(answer), "What would change this answer")
     ]
     assert order == sorted(order)
     assert text.index(numerals.lam(answer.lam_over_m)) < text.index("What would change this answer")
@@ -93,7 +93,7 @@ def test_every_number_of_the_answer_is_the_answers(case: Dossier) -> None:
         wording.both(answer, answer.lam_1se_classical),
         wording.both(answer, answer.lam_carried),
         wording.test(answer),
-        *wording.would_change(answer),
+        *changes.would_change(answer),
     ):
         assert said in text
     assert str(answer.budget.fold_fits) in text
@@ -158,7 +158,7 @@ def test_figures_have_text_alternatives(case: Dossier) -> None:
         assert set(str(attrs["aria-labelledby"]).split()) <= ids
     description = figures.describe_curve(case.answer)
     assert wording.headline(case.answer) in description
-    assert wording.how_sure(case.answer) in description
+    assert others.how_sure(case.answer) in description
 
 
 def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:
@@ -172,6 +172,18 @@ def test_the_trial_table_has_every_lambda_and_links_to_the_rival() -> None:
     row = row[: row.index("</tr>")]
     assert f'href="#trial-{case.trials[parked.rival]}"' in row
     assert f">{case.trials[parked.slot]}</td>" in row
+
+
+def test_the_trial_table_says_which_lambdas_differ_and_how(case: Dossier) -> None:
+    html = tables.trials(case.answer, averages.by_slot(case.results), case.trials)
+    at = tables.COLUMNS.index("differs")
+    for point in case.answer.curve:
+        row = html[html.index(f'id="{tables.anchor(point.slot, case.trials)}"') :]
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row[: row.index("</tr>")])
+        assert cells[at] == fates.differs(case.answer, point)
+        if point.slot in (case.answer.slot, BASELINE):
+            zero = {"helps": "worse", "hurts": "better", "not_shown": "no"}[case.answer.verdict]
+            assert cells[at] == ("–" if point.slot == case.answer.slot else zero)
 
 
 def text_of(case: Dossier) -> str:
@@ -204,6 +216,33 @@ def test_whether_gradients_vanish_is_said_for_the_worst_layer(share: float, word
     assert ("conv2" in said) == (share < evidence.VANISHED)
 
 
+def test_gradients_that_grow_are_not_said_to_keep_more_than_all() -> None:
+    case = dossier(n_lams=17)
+    rows = averages.by_slot(case.results)
+    base, best = rows[BASELINE], case.answer.slot
+    strong = {name: norm * 1.09 for name, norm in base.grad_norms.items()}
+    said = evidence.vanishing(case.answer, {BASELINE: base, best: replace(rows[best], grad_norms=strong)})
+    assert said == f"No at λ̂ = {numerals.lam(case.answer.lam)}: no layer's gradient is smaller than at λ = 0."
+
+
+def test_of_log_loss_it_is_said_which_sign_is_better(case: Dossier) -> None:
+    text = text_of(case)
+    assert ("Differences of log loss: + is better" in text) == (case.answer.metric == "log_loss")
+
+
+def test_tags_in_the_table_are_words_apart() -> None:
+    case = dossier(n_lams=17)
+    both = replace(case.answer, lam_1se=case.answer.lam)
+    html = tables.trials(both, averages.by_slot(case.results), case.trials)
+    plain = re.sub("<.*?>", "", html)
+    assert f"{numerals.lam(both.lam)} chosen, within 1 SE" in plain
+
+
+def test_the_table_counts_lambdas_without_zero() -> None:
+    case = dossier(n_lams=17)
+    assert "λ = 0, then all 17 λ's." in text_of(case)
+
+
 def test_a_collapsed_network_has_no_vanishing_gradient() -> None:
     case = dossier(**CASES["collapse at large λ"])
     said = evidence.vanishing(case.answer, averages.by_slot(case.results))
@@ -232,8 +271,16 @@ def test_the_numbers_state_seed_looks_edges_and_the_smallest_detectable_gain() -
     assert "looked at once" in text_of(case)
     assert numerals.size("accuracy", answer.detectable_gain) in text
     assert "follow from seed 0" in text
-    assert "neither end is among" in text
+    assert "neither the smallest nor the largest λ measured does as well as the best" in text
     assert str(splits.fold_seed(0, 0, 4)) in text
+
+
+def test_ends_are_not_spoken_of_while_the_chosen_lambda_lacks_folds() -> None:
+    case = dossier(n_lams=17)
+    answer = case.answer
+    young = tuple(replace(p, status="running", n_cells=1) if p.slot == answer.slot else p for p in answer.curve)
+    assert "Ends of what was measured" in text_of(case)
+    assert "Ends of what was measured" not in text_of(replace(case, answer=replace(answer, curve=young)))
 
 
 def test_where_regularising_hurts_the_test_score_names_its_model() -> None:
@@ -283,6 +330,21 @@ def test_files_are_written_beside_the_page(tmp_path: Path, case: Dossier) -> Non
             assert path.read_bytes().startswith(b"\x89PNG")
         if path.suffix == ".svg":
             ElementTree.parse(path)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_intervals_of_levels_rise(metric: str) -> None:
+    case = dossier(n_lams=17, metric=metric)
+    score = case.answer.cv
+    fixed = Optimism(method="bbc-cv", mean=score.mean, low=score.mean - 0.02, high=score.mean + 0.01, rule="rule")
+    text = text_of(replace(case, answer=replace(case.answer, corrected=fixed)))
+    level = r"(\d+\.\d+)(?: %)?"
+    for found in (
+        re.search(rf"95 % interval of the level {level} to {level}", text),
+        re.search(rf"corrected for choosing {level} \({level} to {level}\)", text),
+    ):
+        assert found is not None
+        assert float(found.groups()[-2]) < float(found.groups()[-1])
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -341,6 +403,52 @@ def test_the_curve_explains_its_marks_at_every_width(wide: bool) -> None:
     texts = [mark for mark in scene.marks if isinstance(mark, Text)]
     for words in ("measured on all folds", "dropped early", "cannot be told from"):
         assert any(words in mark.text and mark.y < scene.height for mark in texts)
+
+
+def test_the_tile_of_the_range_shows_its_holes() -> None:
+    case = dossier()
+    tiles = str(sections.verdict(case.answer))
+    tile = re.search(r"Cannot be told apart</dt>(.*?)</dd>", tiles)
+    assert tile is not None
+    assert re.sub("<.*?>", "", tile[1]) == others.spread(case.answer)
+    assert "," in others.spread(case.answer) or "gaps" in others.spread(case.answer)
+    many = tuple(replace(p, in_range=number % 2 == 1) for number, p in enumerate(case.answer.curve))
+    assert " <span>with " in str(sections.verdict(replace(case.answer, curve=many))), "it may break before that"
+    lone = replace(case.answer, curve=tuple(replace(p, in_range=False) for p in case.answer.curve))
+    assert f">{numerals.lam(lone.lam)}</dd>" in str(sections.verdict(lone))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("pruned", "dropped early"), ("failed", "failed"), ("running", "not finished")],
+)
+def test_lambdas_without_all_folds_are_called_what_they_are(status: str, words: str) -> None:
+    case = dossier()
+    there = tuple(replace(p, status=status) if p.status == "pruned" else p for p in case.answer.curve)
+    answer = replace(case.answer, curve=there)
+    texts = [mark.text for mark in figures.curve(answer).marks if isinstance(mark, Text)]
+    assert f"{words}, here with 2 folds" in texts
+    assert f"λ's with open circles ({words}) could not be chosen" in text_of(replace(case, answer=answer))
+    few = len(answer.indistinguishable_partial)
+    assert f"without all folds ({words}): {few}" in text_of(replace(case, answer=answer))
+
+
+def test_the_numbers_list_the_range_as_it_lies_and_who_of_it_has_all_folds() -> None:
+    case = dossier()
+    answer = case.answer
+    whole = [p.lam for p in answer.curve if p.in_range and p.status == "complete" and p.lam not in (0.0, answer.lam)]
+    row = f"Cannot be told from the best {others.spread(answer)} "
+    assert f"{row}besides λ̂ measured on all folds: {others.listed(whole)}" in text_of(case)
+    alike = tuple(replace(p, in_range=True) if p.slot == BASELINE else p for p in answer.curve)
+    zero = replace(answer, curve=alike, indistinguishable=(0.0, *answer.indistinguishable))
+    assert f"{others.spread(answer)}, and λ = 0 " in text_of(replace(case, answer=zero))
+
+
+def test_without_such_lambdas_nothing_is_said_of_them() -> None:
+    case = dossier(n_lams=5, n_folds=3)
+    whole = replace(case.answer, curve=tuple(p for p in case.answer.curve if p.status == "complete"))
+    assert "open circles" not in text_of(replace(case, answer=whole))
+    assert not any("here with" in mark.text for mark in figures.curve(whole).marks if isinstance(mark, Text))
 
 
 def test_averages_are_means_over_the_folds() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamsearch.answer import to_json
+from lamsearch import fates, numerals
+from lamsearch.answer import Interval, to_json
 from lamsearch.errors import NoAnswerYet
 from lamsearch.plan import plan
 from lamsearch.records import BASELINE, FitKey, ScoreTable
@@ -24,8 +25,13 @@ def test_helps_means_interval_above_zero_means_baseline_not_in_range(seed: int, 
     have, now = play(slots, scores, rules())
     found = answer(slots, have, now)
     assert found.gain is not None
-    assert found.helps == (found.verdict == "helps") == (found.gain.low > 0) == (0.0 not in found.indistinguishable)
+    assert found.helps == (found.verdict == "helps") == (found.gain.low > 0)
     assert (found.verdict == "hurts") == (found.gain.high < 0)
+    assert (found.verdict == "not_shown") == (0.0 in found.indistinguishable)
+    for point in found.curve:
+        if point.mean is not None and point.slot != found.slot:
+            assert point.in_range == (point.difference_low <= 0 <= point.difference_high)
+            assert point.in_range == (point.lam in found.indistinguishable)
     assert found.lam_1se >= found.lam
     assert found.range_low <= found.lam <= found.range_high
     assert found.lam in found.indistinguishable
@@ -107,8 +113,15 @@ def test_lambdas_stopped_between_epochs_are_said_to_be_unjudged() -> None:
     slots, scores = slots_at(lams(6)), world(6)
     stopped = tuple(replace(row, stopped="median: after epoch 3") if row.slot in (2, 4) else row for row in slots)
     found = answer(stopped, {key: score for key, score in scores.items() if key.slot not in (2, 4)})
-    assert any("2 of 7 λ's were stopped between epochs" in note for note in found.notes)
+    assert any("2 of 6 λ's were stopped between epochs" in note for note in found.notes), "λ = 0 is none of the six"
     assert not any("stopped" in note for note in answer(slots, scores).notes)
+
+
+def test_failed_lambdas_are_counted_without_zero_and_cannot_be_chosen() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    failed = tuple(replace(row, failed="crashed") if row.slot in (BASELINE, 2) else row for row in slots)
+    some = {key: score for key, score in scores.items() if key.slot not in (BASELINE, 2) or key.fold == 0}
+    assert answer(failed, some).notes == ("1 of 6 λ's failed and cannot be chosen.",)
 
 
 def test_curve_tells_what_became_of_every_lambda() -> None:
@@ -135,6 +148,36 @@ def test_easy_first_fold_does_not_flatter_a_parked_lambda() -> None:
     assert point.mean == pytest.approx(full.mean, abs=0.006)
 
 
+def test_collapsed_folds_of_the_chosen_lambda_and_of_zero_are_counted_and_said() -> None:
+    slots, scores = slots_at(lams(6)), world(6)
+    best = answer(slots, scores).slot
+    found = answer(slots, scores, collapsed=[FitKey(best, 0, 1), FitKey(best, 0, 4), FitKey(0, 0, 0)])
+    assert {point.slot: point.collapsed for point in found.curve if point.collapsed} == {best: 2, 0: 1}
+    assert len(found.notes) == 1, "of another λ it stands in the table"
+    assert found.notes[0].startswith("Training collapsed on 2 of 5 folds at the chosen λ:")
+    zero = answer(slots, scores, collapsed=[FitKey(BASELINE, 0, fold) for fold in range(5)])
+    assert zero.notes[0].startswith(
+        "Training collapsed on all 5 folds at λ = 0: the gain is over networks that did not"
+    )
+
+
+def test_what_is_better_than_the_chosen_lambda_is_not_said_to_be_as_good() -> None:
+    """λ = 0 where regularising hurts, and a λ that was dropped although it scored better on its fold."""
+    rng = np.random.default_rng(0)
+    height = {BASELINE: 0.93, 0: 0.9, 1: 0.9, 2: 0.93, 3: 0.8}
+    keys = [FitKey(slot, 0, fold) for slot in height for fold in range(5) if slot != 2 or fold == 0]
+    found = answer(slots_at(lams(4)), {key: height[key.slot] + 0.001 * rng.standard_normal() for key in keys})
+    assert found.verdict == "hurts"
+    zero, best, other, dropped, worse = found.curve
+    assert (zero.difference_low > 0, dropped.difference_low > 0) == (True, True)
+    assert [point.in_range for point in (zero, best, other, dropped, worse)] == [False, True, True, False, False]
+    assert set(found.indistinguishable) == {best.lam, other.lam}
+    assert found.indistinguishable_partial == ()
+    assert (found.range_low, found.range_high) == (best.lam, other.lam)
+    told = [fates.differs(found, point) for point in found.curve]
+    assert told == ["better", *["–" if p.slot == found.slot else "no" for p in (best, other)], "better", "worse"]
+
+
 class TestEdges:
     def test_high_end_in_range_proposes_a_longer_range(self) -> None:
         scores = {
@@ -142,12 +185,41 @@ class TestEdges:
         }
         edge = answer(slots_at(lams(6)), scores).edges[-1]
         assert (edge.side, edge.high) == ("high", pytest.approx(0.3))
+        assert edge.message == "the best λ is the largest measured (λ/m = 0.0300): search further up"
+
+    def test_an_end_beside_the_best_cannot_be_told_from_it(self) -> None:
+        heights = [0.8, 0.81, 0.82, 0.83, 0.84, 0.8395, 0.7]  # the last is of λ = 0
+        scores = {FitKey(s, 0, f): heights[s] for s in range(-1, 6) for f in range(5)}
+        found = answer(slots_at(lams(6)), scores)
+        assert found.slot == 4
+        assert found.edges[-1].message == (
+            "the largest λ measured (λ/m = 0.0300) cannot be told from the best λ: search further up"
+        )
+
+    def test_what_was_measured_is_not_the_range(self) -> None:
+        scores = {FitKey(s, 0, f): 0.8 + 0.01 * max(s, 0) for s in range(-1, 5) for f in range(5)}
+        edge = answer(slots_at(lams(6)), scores).edges[-1]
+        assert edge.message.startswith(f"the best λ is the largest measured (λ/m = {numerals.lam(lams(6)[4])})")
+
+    def test_one_lambda_is_one_edge(self) -> None:
+        scores = {FitKey(s, 0, f): 0.9 + 0.1 * s for s in (-1, 0) for f in range(5)}
+        (edge,) = answer(slots_at([1e-3]), scores).edges
+        assert edge.message == "only one λ has been measured (λ/m = 1.00e-3): search on both sides"
+        assert (edge.low, edge.high) == (pytest.approx(1e-7), pytest.approx(0.3))
 
     def test_low_end_in_range_says_that_zero_is_as_good(self) -> None:
         scores = {FitKey(s, 0, f): 0.9 - 0.02 * (s > 2) + 0.001 * ((s * f) % 3) for s in range(-1, 6) for f in range(5)}
         edge = answer(slots_at(lams(6)), scores).edges[0]
         assert (edge.side, edge.low) == ("low", None)
-        assert "λ = 0" in edge.message
+        assert edge.message.endswith("cannot be told from the best λ, and neither can λ = 0")
+
+    def test_where_zero_is_better_the_low_end_does_not_say_that_it_is_as_good(self) -> None:
+        fall = {-1: 0.0, 0: 0.03, 1: 0.03, 2: 0.2}
+        scores = {FitKey(s, 0, f): 0.9 - gone + 0.001 * ((3 * s * f) % 4) for s, gone in fall.items() for f in range(5)}
+        found = answer(slots_at(lams(3)), scores)
+        assert found.verdict == "hurts"
+        assert [(edge.side, edge.low) for edge in found.edges] == [("low", None)]
+        assert "λ = 0 is better" in found.edges[0].message
 
     def test_a_peak_inside_has_no_edge(self) -> None:
         assert answer(slots_at(lams(9)), world(9, bump=0.08, noise=0.001)).edges == ()
@@ -160,6 +232,18 @@ def test_other_metric_has_its_own_pick() -> None:
     assert found.other_metric == "log_loss"
     assert found.other_metric_lam == pytest.approx(lams(6)[2] * 1000)
     assert found.other_metric_gain == pytest.approx(3.0), "0 at slot 2, −3 at the baseline"
+
+
+def test_the_other_metrics_gain_is_judged_as_the_metrics_own() -> None:
+    """By the other metric's scores alone: the same differences, so the same interval."""
+    slots, scores = slots_at(lams(9)), world(9, noise=0.006)
+    mine = answer(slots, scores, meta=facts(metric="log_loss"))
+    other = answer(slots, scores, other_scores=scores)
+    assert other.other_metric_gain is not None
+    ends = {"low": other.other_metric_gain_low, "high": other.other_metric_gain_high}
+    assert mine.gain == Interval(mean=other.other_metric_gain, **ends)
+    without = {key: score for key, score in scores.items() if key.slot != BASELINE}
+    assert answer(slots, scores, other_scores=without).other_metric_gain is None
 
 
 def test_log_loss_has_no_ceiling_of_one() -> None:
@@ -182,7 +266,7 @@ def test_an_end_that_was_dropped_early_and_cannot_be_told_apart_is_an_edge_and_s
     found = answer(slots, few)
     assert found.range_low == min(found.indistinguishable_partial) == pytest.approx(lams(17)[0] * found.m)
     assert [edge.side for edge in found.edges] == ["low"]
-    assert "was dropped early, but cannot be told from the best λ" in found.edges[0].message
+    assert "lacks folds, but cannot be told from the best λ" in found.edges[0].message
     assert found.edges[0].low is None, "a fold or two are no reason to search further down"
 
 

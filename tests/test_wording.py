@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from dossiers import dossier
 
-from lamsearch import fates, numerals, wording
-from lamsearch.answer import Edge, Interval
-from lamsearch.members import measured, runs
+from lamsearch import changes, fates, numerals, wording
+from lamsearch.answer import Answer, Interval
 from lamsearch.records import FitKey, Parked
 from tests.score_worlds import answer, lams, slots_at
 
@@ -37,6 +36,11 @@ def test_accuracies_are_percent_and_their_differences_points() -> None:
     assert numerals.level("accuracy", 0.9512) == "95.12 %"
     assert numerals.change("accuracy", -0.0081) == "−0.81 pp"
     assert numerals.span("accuracy", Interval(mean=0.0, low=-0.003, high=0.0132)) == "−0.30 to +1.32 pp"
+
+
+def test_of_log_loss_it_is_said_that_plus_is_better() -> None:
+    assert "; + is better): it helps" in wording.gain(replace(HELPS, metric="log_loss"))
+    assert "+ is better" not in wording.gain(HELPS)
 
 
 def test_log_loss_is_shown_as_itself_and_a_gain_is_still_above_zero() -> None:
@@ -69,7 +73,7 @@ def test_a_provisional_answer_says_so_far() -> None:
     answer = replace(HELPS, status="provisional", test=None)
     assert wording.headline(answer).startswith("So far: ")
     assert "not measured yet" in wording.terminal(answer)
-    assert wording.would_change(answer)[0].startswith("The search is not over")
+    assert changes.would_change(answer)[0].startswith("The search is not over")
 
 
 def test_without_a_baseline_nothing_is_claimed() -> None:
@@ -86,26 +90,16 @@ def test_not_shown_names_the_gain_that_would_have_been_seen() -> None:
 
 
 def test_lambda_does_not_matter_unless_larger_ones_are_told_to_be_worse() -> None:
-    fine = replace(NO_MATTER, curve=tuple(replace(point, in_range=True) for point in NO_MATTER.curve))
+    level = {"in_range": True, "difference_low": -0.001, "difference_high": 0.001}
+    fine = replace(NO_MATTER, curve=tuple(replace(point, **level) for point in NO_MATTER.curve))
     assert wording.headline(fine).startswith("λ does not matter here. ")
     top = fine.curve[-1]
-    harmful = replace(fine, curve=(*fine.curve, replace(top, lam=2 * top.lam, in_range=False)))
+    above = replace(top, lam=2 * top.lam, in_range=False, difference_low=0.001, difference_high=0.003)
+    better = replace(fine, curve=(*fine.curve, above))
+    assert wording.headline(better).startswith("λ does not matter here. ")
+    worse = replace(above, difference_low=-0.003, difference_high=-0.001)
+    harmful = replace(fine, curve=(*fine.curve, worse))
     assert wording.headline(harmful).startswith("λ does not matter here, unless it is too large. ")
-
-
-def test_how_sure_names_the_whole_range_and_counts_its_dropped_members() -> None:
-    members = [lam for lam in HELPS.indistinguishable if lam > 0]
-    low, high, n = min(members), max(members), len(members)
-    there = sum(point.mean is not None and low <= point.lam <= high for point in HELPS.curve)
-    which = f"{n - 1} of the {there - 1} others between {numerals.lam(low)} and {numerals.lam(high)}"
-    text = wording.how_sure(HELPS)
-    assert text.startswith(f"These data cannot tell λ = {numerals.lam(HELPS.lam)} from {which} (95 % confidence): ")
-    partial = len(HELPS.indistinguishable_partial)
-    assert partial > 1
-    assert f"{partial} of these were dropped before the last fold" in text
-    shaded = runs(HELPS)
-    assert (shaded[0][0], shaded[-1][1]) == (low, high)
-    assert len(shaded) > 1, "it has holes"
 
 
 def test_lam_1se_says_when_no_larger_lambda_could_be_chosen() -> None:
@@ -115,34 +109,9 @@ def test_lam_1se_says_when_no_larger_lambda_could_be_chosen() -> None:
     assert "no larger" not in wording.one_se(HELPS)
 
 
-def test_the_other_metric_knows_only_what_the_race_has_left() -> None:
-    judged = replace(HELPS, other_metric_lam=HELPS.lam, other_metric_gain=-0.0123)
-    number = measured(judged)
-    assert wording.other_pick(judged) == (
-        f"the same λ, the best of the {number} measured on all folds; 0.0123 worse than λ = 0"
-    )
-    one = replace(judged, curve=tuple(p for p in HELPS.curve if p.lam in (0.0, HELPS.lam)))
-    assert "the only one measured" in wording.other_pick(one)
-
-
-def test_how_sure_mentions_zero_when_it_cannot_be_told_from_the_best() -> None:
-    assert "λ = 0 cannot be told from them either." in wording.how_sure(NOT_SHOWN)
-    assert "λ = 0 is better still." in wording.how_sure(HURTS)
-    assert "λ = 0" not in wording.how_sure(HELPS)
-
-
-def test_a_lonely_best_is_said_to_be_lonely() -> None:
-    alone = replace(HELPS, indistinguishable=(HELPS.lam,), indistinguishable_partial=())
-    assert wording.how_sure(alone).startswith("None of the other ")
-    n = sum(point.mean is not None and point.lam > 0 for point in HELPS.curve)
-    assert f"None of the other {n - 1} λ's does as well" in wording.how_sure(alone)
-
-
-def test_edges_come_with_the_proposed_range() -> None:
-    edge = Edge(side="high", message="the high end is as good: search further up", low=1e-6, high=0.3)
-    said = wording.would_change(replace(HELPS, edges=(edge,)))
-    assert "The high end is as good: search further up. Proposed range of λ/m: 1e-06 to 0.3." in said
-    assert "the high end is as good" in wording.terminal(replace(HELPS, edges=(edge,)))
+def test_where_regularising_hurts_lam_1se_is_no_recommendation() -> None:
+    assert wording.one_se(HURTS).endswith("of the best λ > 0, not of λ = 0")
+    assert "not of λ = 0" not in wording.one_se(HELPS)
 
 
 def test_a_second_look_at_the_test_set_is_counted() -> None:
@@ -155,8 +124,19 @@ def test_a_second_look_at_the_test_set_is_counted() -> None:
 def test_dropped_lambdas_name_their_rival_or_their_reason() -> None:
     parked = Parked(slot=3, after=1, rival=7, margin=0.0209, reason="behind others")
     assert fates.parked("accuracy", parked, "λ = 127") == "dropped after 1 fold, 2.09 pp behind λ = 127"
+    smoothed = replace(parked, basis="on the smoothed curve")
+    assert fates.parked("accuracy", smoothed, "λ = 127") == (
+        "dropped after 1 fold, 2.09 pp behind λ = 127 on the smoothed curve"
+    )
     stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="below the median at epoch 4")
     assert fates.parked("accuracy", stopped, "") == "dropped: below the median at epoch 4"
+
+
+def test_what_became_of_a_lambda_counts_its_collapsed_folds() -> None:
+    point = next(p for p in HELPS.curve if p.status == "pruned")
+    said = fates.fate(HELPS, replace(point, n_cells=2, collapsed=1))
+    assert said == f"{fates.fate(HELPS, point)}; collapsed on 1 of 2 folds"
+    assert "collapsed" not in fates.fate(HELPS, point)
 
 
 def test_the_terminal_block_holds_the_whole_answer() -> None:
@@ -182,17 +162,27 @@ def test_the_cost_counts_epochs_that_left_no_score() -> None:
     )
 
 
-@pytest.mark.parametrize(("high", "factor"), [(170.0, "170"), (2.0, "2"), (3.14, "3.1")])
-def test_factors_are_plain_numbers(high: float, factor: str) -> None:
-    answer = dossier(n_lams=17).answer
-    ends = {"lam": 1.0, "indistinguishable": (1.0, high), "indistinguishable_partial": (), "range_low": 1.0}
-    said = wording.how_sure(replace(answer, range_high=high, **ends))
-    assert (f"they span a factor of {factor}." if high <= 100 else "λ is hardly pinned down.") in said
+def collapsed(found: Answer, folds: dict[int, int]) -> Answer:
+    """``found`` with so many folds of each slot collapsed."""
+    return replace(found, curve=tuple(replace(p, collapsed=folds.get(p.slot, 0)) for p in found.curve))
 
 
 def test_training_that_collapsed_everywhere_is_no_answer() -> None:
-    assert "Nothing was learnt" in wording.headline(replace(HELPS, collapsed=(0.0, HELPS.lam)))
-    assert "Nothing was learnt" not in wording.headline(replace(HELPS, collapsed=(max(p.lam for p in HELPS.curve),)))
+    everywhere = collapsed(HELPS, {-1: 5, HELPS.slot: 5})
+    assert "Nothing was learnt" in wording.headline(everywhere)
+    largest = max(HELPS.curve, key=lambda p: p.lam)
+    assert wording.headline(collapsed(HELPS, {largest.slot: largest.n_cells})) == wording.headline(HELPS)
+
+
+def test_one_collapsed_fold_leaves_the_verdict() -> None:
+    assert wording.headline(collapsed(HELPS, {HELPS.slot: 4})) == wording.headline(HELPS)
+    assert wording.headline(collapsed(HURTS, {HURTS.slot: 1})) == wording.headline(HURTS)
+
+
+def test_where_only_regularised_training_collapsed_zero_is_still_recommended() -> None:
+    said = wording.headline(collapsed(HURTS, {HURTS.slot: 5}))
+    assert said.startswith("Regularisation hurts here. Use λ = 0;")
+    assert "training collapsed even at the best λ > 0 found" in said
 
 
 def test_a_loss_that_cannot_be_ruled_out_matters() -> None:

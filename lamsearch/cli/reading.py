@@ -110,7 +110,7 @@ def trials(
                 (
                     "baseline" if record["slot"] < 0 else _shown(record["trial"], ""),
                     *(_shown(record["lam"], ".4g"), _shown(record["lam_over_m"], ".3e"), record["state"]),
-                    *(_shown(record["score"], ".4f"), {True: "no", False: "yes", None: "–"}[record["in_range"]]),
+                    *(_shown(record["score"], ".4f"), record["differs"]),
                     *(record["folds"], " ".join(f"{score:.4f}" for score in record["fold_scores"])),
                     record["fate"] or record["reason"] or "",
                 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from lamsearch import members, numerals, wording
+from lamsearch import fates, members, numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 
@@ -15,15 +15,16 @@ BLUE, ORANGE, GREY, RULE = "#0067b1", "#c2500a", "#8a939c", "#dfe3e7"
 
 
 def figure(answer: Answer) -> go.Figure:
-    """The CV curve with paired error bars, for reading values off: λ = 0 left of the break, dropped λ's hollow."""
+    """The CV curve with error bars, for reading values off: λ = 0 left of the break, λ's without all folds hollow."""
     shown = [point for point in answer.curve if point.mean is not None]
+    lacking = [p for p in shown if p.status != "complete" and p.slot != BASELINE]
     groups = (
         ("measured on all folds", "circle", 0.9, [p for p in shown if p.status == "complete" and p.slot != BASELINE]),
-        ("dropped early", "circle-open", 0.45, [p for p in shown if p.status != "complete" and p.slot != BASELINE]),
+        (fates.lacking(answer), "circle-open", 0.45, lacking),
         ("λ = 0", "diamond", 0.9, [p for p in shown if p.slot == BASELINE]),
     )
     target = go.Figure(layout={"template": None})  # the default one is 7 kB
-    for name, symbol, opacity, points in groups:
+    for name, symbol, opacity, points in filter(lambda group: group[0], groups):
         target.add_scatter(**_trace(answer, name, symbol, opacity, points))
     for low, high in members.runs(answer):
         target.add_vrect(x0=low / 1.04, x1=high * 1.04, fillcolor=BLUE, opacity=0.1, line_width=0, layer="below")

@@ -7,7 +7,7 @@ import warnings
 import optuna
 from optuna.storages import BaseStorage
 
-from lamsearch import numerals, wording
+from lamsearch import changes, numerals, wording
 from lamsearch.answer import Answer
 from lamsearch.dashboard.storage import open_url
 from lamsearch.errors import UnknownStudy
@@ -94,7 +94,7 @@ def attributes(answer: Answer) -> dict[str, str | float | int]:
 def note(answer: Answer) -> str:
     """The answer as GitHub Markdown."""
     rows = [f"| {_plain(label)} | {_plain(text)} |" for label, text in wording.facts(answer)]
-    changes = [f"* {_plain(text)}" for text in wording.would_change(answer)]
+    bullets = [f"* {_plain(text)}" for text in changes.would_change(answer)]
     return "\n".join(
         [
             f"## {_plain(wording.headline(answer))}",
@@ -103,7 +103,7 @@ def note(answer: Answer) -> str:
             "",
             "### What would change this answer",
             "",
-            *changes,
+            *bullets,
             "",
             "The *best trial* that this dashboard shows is the one with the highest mean, which is not a verdict. "
             "λ = 0 is the companion study with `/baseline` in its name. Written by `lamsearch publish`.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamsearch import numerals
+from lamsearch import fates, numerals
 from lamsearch.answer import Answer, Dossier
 from lamsearch.report import course, evidence, tables
 from lamsearch.report.averages import Averages
@@ -41,7 +41,9 @@ def effects(dossier: Dossier, averages: Mapping[int, Averages]) -> Markup:
 
 
 def _overfitting(answer: Answer, averages: Mapping[int, Averages], settings: Mapping[str, object]) -> str:
-    said = f"{evidence.gaps(answer, averages)} The more, the stronger the overfitting. Small marks were dropped early."
+    said = f"{evidence.gaps(answer, averages)} The more, the stronger the overfitting."
+    if lacking := fates.lacking(answer):
+        said += f" Small marks: {lacking}."
     if any(row.collapsed for row in averages.values()):
         said += f" {COLLAPSED}"
     noise = settings.get("data.label_noise")

@@ -78,6 +78,8 @@ def vanishing(answer: Answer, averages: Mapping[int, Averages]) -> str:
             said.append(f"at {name} the networks have collapsed, with no gradient left")
         elif left[least] < VANISHED:
             said.append(f"yes at {name}: {least} keeps {100 * left[least]:.1f} % of its gradient at λ = 0")
+        elif left[least] >= 1:
+            said.append(f"no at {name}: no layer's gradient is smaller than at λ = 0")
         else:
             said.append(f"no at {name}: every layer keeps {100 * left[least]:.0f} % or more of its gradient at λ = 0")
     return " ".join(f"{text[0].upper()}{text[1:]}{_over(answer, rows)}." for text in said)

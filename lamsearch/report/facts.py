@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from lamsearch import members, numerals, wording
+from lamsearch import changes, fates, members, numerals, others, wording
 from lamsearch.answer import Answer
+from lamsearch.records import BASELINE
 from lamsearch.report import figures
 from lamsearch.report.markup import Markup, el, unbroken
 
@@ -13,7 +14,7 @@ Row = tuple[str, str, str]
 """Label, text, aside. Rows without a text are left out."""
 LISTED = 40
 """λ's that are listed one by one."""
-CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani, conservative"}
+CORRECTIONS = {"bbc-cv": "BBC-CV", "tibshirani": "Tibshirani & Tibshirani"}
 
 
 def numbers(answer: Answer, settings: Mapping[str, object]) -> Markup:
@@ -33,17 +34,19 @@ def _lams(answer: Answer) -> Iterable[Row]:
     best = "Best λ > 0" if answer.verdict == "hurts" else "Chosen"
     yield f"{best}, {figures.BEST}", wording.both(answer, answer.lam), f"by the {answer.chosen_by}"
     carried = (
-        "would keep λ per image in the refit; not used: the refit takes the chosen λ unchanged, as is the convention"
+        "would keep the penalty's weight against the sum of all images' losses in the refit; not used: the refit takes "
+        "the chosen λ unchanged, as is the convention"
     )
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
-    same = f"of the {members.measured(answer)} measured on all folds, by paired differences"
+    number = members.measured(answer)
+    same = f"of the {number} measured on all folds, by paired differences" if number > 1 else ""
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
-    yield "Cannot be told from the best", _listed(answer.indistinguishable), _partial(answer)
-    yield "Ends of the searched range", _edges(answer), ""
+    yield "Cannot be told from the best", _alike(answer), _who(answer)
+    yield "Ends of what was measured", _edges(answer), ""
     if answer.other_metric_lam is not None:
-        yield f"By {numerals.metric_name(answer.other_metric)}", wording.other_pick(answer), ""
+        yield f"By {numerals.metric_name(answer.other_metric)}", changes.other_pick(answer), ""
 
 
 def _scores(answer: Answer) -> Iterable[Row]:
@@ -52,14 +55,13 @@ def _scores(answer: Answer) -> Iterable[Row]:
     if answer.detectable_gain is not None:
         seen = "a true gain of this size is shown in four of five such studies"
         yield "Smallest detectable gain", numerals.size(metric, answer.detectable_gain), seen
-    low, high = numerals.level(metric, answer.cv.low), numerals.level(metric, answer.cv.high)
-    cv = f"95 % interval of the level {low} to {high}"
+    cv = f"95 % interval of the level {numerals.levels(metric, answer.cv.low, answer.cv.high)}"
     best = f"{numerals.level(metric, answer.cv.mean)} ± {numerals.size(metric, answer.cv_sem)} (sem)"
     yield f"CV {numerals.metric_name(metric)} of the best", best, f"{cv}; optimistic: the best of many"
     if (fixed := answer.corrected) is not None:
         ends = ""
         if fixed.low is not None and fixed.high is not None:
-            ends = f" ({numerals.level(metric, fixed.low)} to {numerals.level(metric, fixed.high)})"
+            ends = f" ({numerals.levels(metric, fixed.low, fixed.high)})"
         how = CORRECTIONS.get(fixed.method, fixed.method)
         aside = f"{how}: {fixed.rule}; the race before it is not repeated"
         yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", aside
@@ -91,20 +93,27 @@ def epochs(answer: Answer) -> str:
 
 
 def _edges(answer: Answer) -> str:
+    if not members.whole(answer):
+        return ""  # one fold says nothing about ends
     if answer.edges:
         return "; ".join(edge.message for edge in answer.edges)
-    return "neither end is among the λ's that cannot be told from the best"
+    return "neither the smallest nor the largest λ measured does as well as the best"
 
 
-def _partial(answer: Answer) -> str:
-    partial = _listed(answer.indistinguishable_partial)
-    return f"of them dropped early, after fewer folds: {partial}" if partial else ""
+def _alike(answer: Answer) -> str:
+    zero = ", and λ = 0" if members.zero_in_range(answer) else ""
+    return f"{others.spread(answer)}{zero}" if len(answer.indistinguishable) > 1 else "no other λ"
 
 
-def _listed(lams: Sequence[float]) -> str:
-    if len(lams) <= LISTED:
-        return ", ".join(map(numerals.lam, lams))
-    return f"{numerals.count(len(lams), 'λ')} from {numerals.lam(min(lams))} to {numerals.lam(max(lams))}, in the table"
+def _who(answer: Answer) -> str:
+    """Who of E has all folds, and how many have not."""
+    alike = [point for point in answer.curve if point.in_range and point.slot not in (BASELINE, answer.slot)]
+    whole = [point.lam for point in alike if point.status == "complete"]
+    names = others.listed(whole) if 0 < len(whole) <= LISTED else str(len(whole))
+    said = [f"besides {figures.BEST} measured on all folds: {names}"] if whole else []
+    if len(alike) > len(whole):
+        said.append(f"without all folds ({fates.lacking(answer)}): {len(alike) - len(whole)}")
+    return "; ".join(said)
 
 
 def _test(answer: Answer) -> str:

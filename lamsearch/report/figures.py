@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from lamsearch import members, numerals, wording
+from lamsearch import fates, members, numerals, others, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 from lamsearch.report.axes import LamAxis, Panel, ValueAxis, padded
@@ -47,14 +47,16 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
         _error_bar(scene, answer, point, axis, value, room=room)
     for point in ordered:
         _point(scene, answer, point, axis, value, room=room)
-    _legend(scene, panel)
+    _legend(scene, panel, fates.lacking(answer))
     return scene
 
 
-def _legend(scene: Scene, panel: Panel) -> None:
+def _legend(scene: Scene, panel: Panel, lacking: str) -> None:
     """What the marks mean, below the axis, in as many lines as it takes."""
     x, y = 56.0, panel.bottom + 62
-    for text, draw in _LEGEND:
+    marks: list[tuple[str, Callable[[Scene, float, float], None]]] = [("measured on all folds", _whole_mark)]
+    marks += [(f"{lacking}, here with 2 folds", _dropped_mark)] if lacking else []
+    for text, draw in [*marks, (f"blue, shaded: cannot be told from {BEST}", _range_mark)]:
         if x + 26 + 6.4 * len(text) > scene.width and x > 56:
             x, y = 56.0, y + 19
         draw(scene, x, y)
@@ -75,13 +77,6 @@ def _dropped_mark(scene: Scene, x: float, y: float) -> None:
 def _range_mark(scene: Scene, x: float, y: float) -> None:
     scene.add(Area(points=box(x, y - 11, 20, 13), ink="band"))
     scene.add(Line(points=[(x + 10, y - 12), (x + 10, y + 3)], ink="c1", width=1.25))
-
-
-_LEGEND: tuple[tuple[str, Callable[[Scene, float, float], None]], ...] = (
-    ("measured on all folds", _whole_mark),
-    ("dropped early, here after 2 folds", _dropped_mark),
-    (f"blue, shaded: cannot be told from {BEST}", _range_mark),
-)
 
 
 def _smooth(answer: Answer) -> list[list[tuple[float, float]]]:
@@ -109,7 +104,7 @@ def describe_curve(answer: Answer) -> str:
     """The curve in words, for readers who do not see it."""
     text = (
         f"{wording.headline(answer)} At λ = {numerals.lam(answer.lam)} the score is "
-        f"{numerals.level(answer.metric, answer.cv.mean)}. {wording.how_sure(answer)} "
+        f"{numerals.level(answer.metric, answer.cv.mean)}. {others.how_sure(answer)} "
         f"Largest λ within one standard error: {numerals.lam(answer.lam_1se)}."
     )
     return text if answer.gain is None else f"{text} Gain over λ = 0: {wording.gain(answer)}."

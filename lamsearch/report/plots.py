@@ -38,7 +38,7 @@ def plot(
     write: Write,
     inks: Sequence[Ink] = ("c1",),
 ) -> None:
-    """Lines by λ with λ = 0 apart, their names at the right end. λ's that were dropped early have smaller marks."""
+    """Lines by λ with λ = 0 apart, their names at the right end. λ's without all folds have smaller marks."""
     panel = axis.panel
     axis.draw(target, write)
     target.add(Text(x=panel.left - 56, y=panel.top - 20, text=label, ink="ink", bold=True))

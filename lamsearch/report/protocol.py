@@ -24,15 +24,17 @@ SEEDS = 20
 TERMS = (
     ("λ", "Strength of the penalty on the weights. λ = 0, no penalty at all, is the baseline and is always measured."),
     ("λ/m", "λ per penalised weight; m is their number. It is PyTorch's weight_decay for SGD and Adam, and carries "
-     "from one network to another, which λ does not."),
+     "from one network to another better than λ does."),
     ("λ̂", "The λ that cross-validation chooses, among those measured on all folds."),
     ("λ₁ₛₑ", "The largest λ whose score is within one standard error of λ̂'s, by paired differences: for those who "
-     "prefer the stronger penalty where the score is the same."),
+     "prefer the stronger penalty where the score is the same within the error."),
     ("paired", "Every λ of a fold has the same images, initial weights and batches, so two λ's are compared fold by "
-     "fold; what makes a fold easy or hard cancels."),
-    ("cannot be told from", "The 95 % interval of the paired difference reaches zero. The interval allows for folds "
-     "that share training images (Nadeau & Bengio 2003)."),
-    ("dropped early", "Not trained on further folds, because the scores so far made it unlikely to be the best."),
+     "fold; what makes a fold easy or hard cancels. A λ without all folds is compared by its level: its mean, less how "
+     "easy its folds are."),
+    ("cannot be told from", "The 95 % interval of the difference holds zero. The interval allows for folds that share "
+     "training images (Nadeau & Bengio 2003), and is one λ's: of many that are truly as good, some fall outside."),
+    ("dropped early", "Not trained on further folds: unlikely to be the best by the scores so far, or no more "
+     "promising than others that were trained on."),
     ("fold fit", "One network trained on all folds but one and scored on that one: the unit of cost."),
     ("test", "Images that no fold and no choice has seen; scored once, after a last training on all the others."),
 )  # fmt: skip
@@ -92,9 +94,8 @@ def _steps(dossier: Dossier) -> Iterator[str]:
             f"differences are paired. They follow from the study's seed {seed}: {shown}{rest}."
         )
     pruner = settings.get("search.pruner")
-    yield "λ = 0 and every λ asked for are trained on the folds" + (
-        "." if pruner in (None, "none") else f", until the pruner “{pruner}” drops those unlikely to be the best."
-    )
+    race = f", until the pruner “{pruner}” drops those unlikely to be the best, or no more promising than others"
+    yield f"λ = 0 and every λ asked for are trained on the folds{'' if pruner in (None, 'none') else race}."
     yield f"{BEST} is chosen by the {answer.chosen_by}."
     yield RATES
     yield f"One network is trained at {BEST} on all search images, for as many epochs, and tested once."

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from lamsearch import members, numerals, wording
+from lamsearch import changes, fates, members, numerals, others, wording
 from lamsearch.answer import Answer, Dossier
 from lamsearch.report import course, facts, figures, tables
 from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el, unbroken
 from lamsearch.report.scene import Scene, svg
+
+ROOM = 15
+"""Characters that fit into a tile in full size."""
 
 
 def figure(draw: Callable[..., Scene], *inputs: object, caption: str) -> Markup:
@@ -23,18 +26,24 @@ def figure(draw: Callable[..., Scene], *inputs: object, caption: str) -> Markup:
 def verdict(answer: Answer) -> Markup:
     """Which λ, and how sure: headline, four numbers, and the curve."""
     metric = numerals.metric_name(answer.metric)
+    lacking = fates.lacking(answer)
+    few = (
+        f"λ's with open circles ({lacking}) could not be chosen: a digit is the number of folds they had, and their "
+        "height is corrected for how easy these were. "
+    )
     caption = (
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. "
-        f"A bar is the 95 % interval of the difference to {figures.BEST}: where it reaches the dotted line, "
-        f"that λ cannot be told from {figures.BEST} (blue and shaded). Differences "
-        "are paired fold by fold. λ's with open circles were dropped early and could not be chosen: a digit is the "
-        "number of folds they had, and their height is corrected for how easy these were. A grey triangle is a score "
+        f"A bar is the 95 % interval of the difference to {figures.BEST}: where it crosses the dotted line, "
+        f"that λ cannot be told from {figures.BEST} (blue and shaded); above it, it is better, below it, worse. "
+        "Differences are paired fold by fold where all folds were measured; otherwise levels are compared. "
+        f"{few if lacking else ''}A grey triangle is a score "
         "below the frame. The thin line is the smoothed curve; it breaks where it leaves out very low scores."
+        f"{wording.sign(answer)}"
     )
     return el(
         "section",
         el("h1", unbroken(wording.headline(answer))),
-        el("p", unbroken(wording.how_sure(answer)), class_="lede"),
+        el("p", unbroken(others.lede(answer)), class_="lede"),
         _tiles(answer),
         figure(figures.curve, answer, caption=caption),
         aria_label="The answer",
@@ -42,7 +51,6 @@ def verdict(answer: Answer) -> Markup:
 
 
 def _tiles(answer: Answer) -> Markup:
-    low, high = map(numerals.lam, (answer.range_low, answer.range_high))
     gain = answer.gain
     score = answer.test
     rows = (
@@ -51,7 +59,7 @@ def _tiles(answer: Answer) -> Markup:
             numerals.lam(answer.lam),
             f"λ/m = {numerals.lam(answer.lam_over_m)}",
         ),
-        ("Cannot be told apart", low if low == high else f"{low} – {high}", _zero(answer)),
+        ("Cannot be told apart", others.spread(answer), _zero(answer)),
         (
             "Gain over λ = 0",
             "unknown" if gain is None else numerals.change(answer.metric, gain.mean),
@@ -67,12 +75,17 @@ def _tiles(answer: Answer) -> Markup:
     )
     return el(
         "dl",
-        *(
-            el("div", el("dt", name), el("dd", big, class_="big"), el("dd", small, class_="small"))
-            for name, big, small in rows
-        ),
+        *(el("div", el("dt", name), _big(big), el("dd", small, class_="small")) for name, big, small in rows),
         class_="tiles",
     )
+
+
+def _big(text: str) -> Markup:
+    """The number of a tile; a long one is smaller, and breaks between its parts."""
+    if len(text) <= ROOM:
+        return el("dd", text, class_="big")
+    parts = text.replace(", ", ",\n").replace(" with ", "\nwith ").split("\n")
+    return el("dd", Markup(" ".join(el("span", part) for part in parts)), class_="big several")
 
 
 def _zero(answer: Answer) -> str:
@@ -88,7 +101,7 @@ def would_change(answer: Answer) -> Markup:
     return el(
         "section",
         el("h2", "What would change this answer"),
-        el("ul", *(el("li", unbroken(text)) for text in wording.would_change(answer))),
+        el("ul", *(el("li", unbroken(text)) for text in changes.would_change(answer))),
         id="change",
     )
 
@@ -129,7 +142,7 @@ def _dropped(answer: Answer) -> Iterator[str]:
     rivals = [f"λ = {lams[slot]} ({number})" for slot, number in behind.most_common(3) if slot in lams]
     if rivals:
         rest = f" and {len(behind) - len(rivals)} more" if len(behind) > len(rivals) else ""
-        yield f"Behind: {', '.join(rivals)}{rest}; the margins stand in the next table."
+        yield f"Behind: {', '.join(rivals)}{rest}; the margins are in the next table."
 
 
 def _sentence(text: str) -> str:

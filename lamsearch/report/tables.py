@@ -6,13 +6,14 @@ import csv
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
-from lamsearch import fates, numerals
+from lamsearch import fates, numerals, wording
 from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE, FoldResult
 from lamsearch.report.averages import Averages
 from lamsearch.report.markup import Markup, el, joined
 
 COLUMNS = ("λ", "trial", "λ/m", "folds", "score", "to λ̂", "95 % interval", "differs", "time")
+DIFFERS = ("better", "no", "worse")
 Trials = Mapping[int, int]
 """Slot → Optuna's trial number."""
 
@@ -29,16 +30,29 @@ def trials(answer: Answer, averages: Mapping[int, Averages], numbers: Trials) ->
         for point in sorted(answer.curve, key=lambda point: point.lam)
     ]
     note = (
-        f"All {len(rows)} λ's, λ = 0 first. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
+        f"{_all(answer)}. “trial”: its number in Optuna. “score”: mean over the folds; with folds "
         "missing, corrected for how easy the others are (the smoothed curve's fold effects). “to λ̂”: difference of "
-        "the scores, paired fold by fold where all folds were measured. “differs”: λ can be told from λ̂, because the "
-        "interval excludes 0. “time”: training, all folds together."
+        "the scores, paired fold by fold where all folds were measured. “differs”: worse or better than λ̂ where "
+        "the interval excludes 0. “time”: training, all folds together."
+        f"{wording.sign(answer)}"
     )
+    if any(point.parked is not None and point.parked.basis for point in answer.curve):
+        note += (
+            " Margins “on the smoothed curve” are those that dropped a λ then, after scores far below the others had "
+            "been raised: no difference of scores."
+        )
     table = el("table", el("thead", head), el("tbody", *rows), class_="sortable", aria_label="Every λ that was tried")
     region = el(
         "div", table, class_="scroll broad", tabindex="0", role="region", aria_label="Every λ that was tried, a table"
     )
     return joined(el("p", note, class_="note"), region)
+
+
+def _all(answer: Answer) -> str:
+    search = sum(point.slot != BASELINE for point in answer.curve)
+    lams = f"all {search} λ's" if search > 1 else "the one λ"
+    zero = len(answer.curve) > search
+    return f"λ = 0, then {lams}" if zero else f"{lams[0].upper()}{lams[1:]}"
 
 
 def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
@@ -48,7 +62,7 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
     if not chosen and point.difference_low is not None and point.difference_high is not None:
         low, high = (numerals.change(metric, end) for end in (point.difference_low, point.difference_high))
         bounds = f"{low.removesuffix(' pp')} to {high}"
-    judged = chosen or point.difference is not None
+    differs = fates.differs(answer, point)
     seconds = None if row is None else row.seconds
     marks = [label for label, lam in (("chosen", answer.lam), ("within 1 SE", answer.lam_1se)) if lam == point.lam]
     cells = (
@@ -59,16 +73,16 @@ def _trial(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Tri
         _cell(numerals.level(metric, point.mean), point.mean),
         _cell("–" if chosen else numerals.change(metric, point.difference), point.difference),
         _cell(bounds, point.difference_high),
-        _cell(("no" if point.in_range else "yes") if judged else "–", not point.in_range if judged else None),
+        _cell(differs, DIFFERS.index(differs) if differs in DIFFERS else None),
         _cell("–" if seconds is None else numerals.duration(seconds), seconds),
-        el("td", _fate(answer, point, row, numbers), class_="words"),
+        el("td", _fate(answer, point, numbers), class_="words"),
     )
     faded = "faded" if point.status != "complete" else None
     return el("tr", *cells, id=anchor(point.slot, numbers), class_="chosen" if chosen else faded)
 
 
 def _cell(text: str, value: float | None, *, head: bool = False, marks: Iterable[str] = ()) -> Markup:
-    tags = [el("span", mark, class_="tag") for mark in marks]
+    tags = [el("span", f"{', ' if number else ' '}{mark}", class_="tag") for number, mark in enumerate(marks)]
     sort = "" if value is None else f"{float(value):.12g}"
     return el("th" if head else "td", text, *tags, data_v=sort, scope="row" if head else None)
 
@@ -84,16 +98,15 @@ def _number(slot: int, numbers: Trials) -> str:
     return "baseline" if slot == BASELINE else str(numbers.get(slot, "–"))
 
 
-def _fate(answer: Answer, point: CurvePoint, row: Averages | None, numbers: Trials) -> Markup:
+def _fate(answer: Answer, point: CurvePoint, numbers: Trials) -> Markup:
     """What became of a λ, with a link to the λ that it lost to."""
     said = fates.fate(answer, point)
-    collapsed = f"; collapsed on {numerals.count(row.collapsed, 'fold')}" if row is not None and row.collapsed else ""
     rival = next((p for p in answer.curve if point.parked is not None and p.slot == point.parked.rival), None)
     name = f"λ = {numerals.lam(rival.lam)}" if rival is not None else ""
     before, found, after = said.partition(name) if name else (said, "", "")
     if rival is None or not found:
-        return joined(said, collapsed)
-    return joined(before, el("a", name, href=f"#{anchor(rival.slot, numbers)}"), after, collapsed)
+        return joined(said)
+    return joined(before, el("a", name, href=f"#{anchor(rival.slot, numbers)}"), after)
 
 
 def evidence(answer: Answer, averages: Mapping[int, Averages]) -> Markup:

@@ -115,6 +115,11 @@ def test_a_loss_that_is_not_finite_is_evidence_on_every_fold(
     for cell in collapsed.values():
         assert 0 < cell.score < 0.2, "what the most frequent of ten classes gets"
         assert all(np.isfinite([epoch.train_loss, epoch.val_loss]).all() for epoch in cell.epochs)
+    assert {point["slot"]: point["collapsed"] for point in end.answer["curve"] if point["collapsed"]} == {
+        0: 1,
+        1: 1,
+        2: 1,
+    }
     assert end.answer["slot"] == 3
     assert end.answer["budget"]["failed"] == 0
 
