@@ -32,6 +32,7 @@ class StudyMeta:
     """What an answer says about its study. ``low`` and ``high``: the searched range of λ/m.
 
     ``n_images``: search images, each validated once per replicate. ``n_replicates``: as asked (0 = automatic).
+    ``chance``: the score of a constant prediction, if known.
     """
 
     study: str
@@ -42,6 +43,7 @@ class StudyMeta:
     low: float
     high: float
     n_replicates: int = 1
+    chance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +147,7 @@ class Answer:
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
     ``matters`` is False once both ends of ``gain`` are within ``margin`` of 0, too small to care about.
     ``other_metric_gain``: of the other metric's pick over λ = 0, with its interval.
+    ``above_chance``: λ̂'s score is shown to be better than that of a constant prediction, ``chance`` (or it is unknown).
     """
 
     study: str
@@ -189,6 +192,8 @@ class Answer:
     other_metric_gain_low: float | None = None
     other_metric_gain_high: float | None = None
     margin: float = 0.01
+    chance: float | None = None
+    above_chance: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

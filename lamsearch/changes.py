@@ -40,7 +40,7 @@ def _more_data(answer: Answer) -> str:
     more = "More images, folds or replicates:"
     if answer.verdict == "not_shown" and answer.gain is not None and answer.detectable_gain is not None:
         smallest = size(answer.metric, answer.detectable_gain)
-        return f"{more} a true gain below {smallest} would be missed in more than one of five such studies."
+        return f"{more} as it is, a true gain below {smallest} would be missed in more than one of five such studies."
     if answer.range_low < answer.range_high:
         return f"{more} they would narrow the range of λ's that do as well."
     return f"{more} they would narrow the interval of the gain."

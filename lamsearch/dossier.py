@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch import environment, fates, selection
+from lamsearch import certainty, environment, fates, numerals, selection
 from lamsearch.answer import Answer, Budget, Dossier, StudyMeta, TestScore, from_json
 from lamsearch.config import StudyConfig, flatten
 from lamsearch.errors import NoAnswerYet
@@ -60,6 +60,7 @@ def decide(
             low=study.config.low,
             high=study.config.high,
             n_replicates=study.config.search.replicates,
+            chance=study.facts.get("chance"),
         ),
         budget=budget(table, results, executed=store.executed(study.id), config=study.config, now=now),
         oof={result.key: image_scores(result, metric) for result in results},
@@ -69,10 +70,22 @@ def decide(
         test=test,
         final=final,
     )
-    if final and not now.done:
-        late = "Time was up before the search was over; the same command without --time goes on from here."
-        answer = dataclasses.replace(answer, notes=(*answer.notes, late))
+    if final:
+        said = [*answer.notes, *how_it_ended(study.config, now, rules.scale.tolerance)]
+        answer = dataclasses.replace(answer, notes=tuple(said))
     return answer
+
+
+def how_it_ended(config: StudyConfig, now: Plan, tolerance: float) -> list[str]:
+    """What the search's end says about the answer, if it is not simply that everything was done."""
+    if not now.done:
+        return ["Time was up before the search was over; the same command without --time goes on from here."]
+    if config.search.until != "sure":
+        return []
+    within = numerals.size(config.search.metric, tolerance)
+    early = any(parked.reason == certainty.REASON for parked in now.parked.values())
+    sure = f"Sure within {within}: the search ended early, when no λ could be better than that."
+    return [sure if early else f"The search did not end early for being sure within {within}: the race was over first."]
 
 
 def image_scores(result: FoldResult, metric: str) -> NDArray[Any]:

@@ -32,6 +32,12 @@ def edges(
     if len(measured) == 1:
         message = f"only one λ has been measured (λ/m = {lam(chosen)}): search on both sides"
         return (Edge(side="high", message=message, low=further["low"][0], high=further["high"][1]),)
+    if 0.0 in better:
+        if measured[0] in better:
+            return ()  # something small does as well as 0
+        least = min(place for place in whole if place > 0)
+        message = f"λ = 0 is better than every λ measured on all folds (λ/m from {lam(least)} on): search further down"
+        return (Edge(side="low", message=message, low=further["low"][0], high=further["low"][1]),)
     found = []
     ends: tuple[tuple[Side, float], ...] = (("low", measured[0]), ("high", measured[-1]))
     for side, place in ends:
@@ -40,11 +46,11 @@ def edges(
         verb = "scores better than" if place in better else "cannot be told from"
         few = "" if place in whole else "lacks folds, but "
         message = f"the {WHICH[side]} λ measured (λ/m = {lam(place)}) {few}{verb} the best λ"
-        zero = "neither can λ = 0" if 0.0 in alike else "λ = 0 is better"
+        zero = "neither can λ = 0"
         if place == chosen:
             message = f"the best λ is the {WHICH[side]} measured (λ/m = {lam(place)})"
-            zero = "λ = 0 cannot be told from it" if 0.0 in alike else "λ = 0 is better"
-        if side == "low" and (0.0 in alike or 0.0 in better):
+            zero = "λ = 0 cannot be told from it"
+        if side == "low" and 0.0 in alike:
             found.append(Edge(side=side, message=f"{message}, and {zero}"))
         elif few:  # a fold or two: no reason to go further
             found.append(Edge(side=side, message=message))

@@ -20,9 +20,14 @@ def whole(answer: Answer) -> bool:
 
 
 def learnt(answer: Answer) -> bool:
-    """False if training collapsed on every fold of λ̂."""
+    """False if λ̂ is not shown to be better than chance, or training collapsed on every fold of it."""
+    return answer.above_chance and not collapsed(answer)
+
+
+def collapsed(answer: Answer) -> bool:
+    """True if training collapsed on every fold of λ̂."""
     best = chosen(answer)
-    return best is None or not best.collapsed or best.collapsed < best.n_cells
+    return best is not None and 0 < best.n_cells == best.collapsed
 
 
 def zero_in_range(answer: Answer) -> bool:

@@ -10,14 +10,17 @@ from lamsearch.records import BASELINE
 
 def notes(case: Case, points: tuple[CurvePoint, ...], gain: Interval | None) -> tuple[str, ...]:
     """Notes on a case, most important first. ``points``: its curve."""
-    return (*_collapsed(points, case.rows[case.chosen].slot), *_unmeasured(case, gain))
+    return (*_collapsed(points, case.rows[case.chosen].slot, gain), *_unmeasured(case, gain))
 
 
-def _collapsed(points: tuple[CurvePoint, ...], chosen: int) -> list[str]:
+def _collapsed(points: tuple[CurvePoint, ...], chosen: int, gain: Interval | None) -> list[str]:
     found = {point.slot: point for point in points if point.collapsed}
     said = []
     if (best := found.get(chosen)) is not None:
-        said.append(f"Training collapsed {_share(best)} at the chosen λ: try a lower learning rate, or more epochs.")
+        zero = found.get(BASELINE)
+        learns = zero is None and gain is not None and best.collapsed == best.n_cells
+        what = "λ is too strong there, for λ = 0 learns" if learns else "try a lower learning rate, or more epochs"
+        said.append(f"Training collapsed {_share(best)} at the chosen λ: {what}.")
     if (zero := found.get(BASELINE)) is not None:
         learnt = "did not learn" if zero.collapsed == zero.n_cells else "did not learn there"
         said.append(f"Training collapsed {_share(zero)} at λ = 0: the gain is over networks that {learnt}.")

@@ -25,6 +25,8 @@ def lede(answer: Answer) -> str:
 
 def how_sure(answer: Answer) -> str:
     """Which other λ's would do, those measured on all folds first: the range E in words."""
+    if not members.learnt(answer) and answer.verdict != "hurts":
+        return "Where nothing is learnt, λ's cannot be compared: change the learning rate, or train longer."
     rest = [p for p in answer.curve if p.mean is not None and p.slot not in (BASELINE, answer.slot)]
     whole, few = ([p for p in rest if (p.status == "complete") == done] for done in (True, False))
     zero = f"λ = 0 cannot be told from λ = {lam(answer.lam)} either."
@@ -39,19 +41,19 @@ def _whole(answer: Answer, rest: Sequence[CurvePoint]) -> str:
     alike = [point for point in rest if not members.worse(point)]
     if not rest:
         return "No other λ has been measured on all folds."
-    well = f"as well as λ = {lam(answer.lam)}" if answer.verdict == "hurts" else "as well"
+    well = f"λ = {lam(answer.lam)}" if answer.verdict == "hurts" else "it"
     if len(rest) == 1:
-        does = f"does {well} within the error" if alike else f"does not do {well}"
+        does = f"cannot be told from {well}" if alike else "does worse"
         return f"The other λ measured on all folds, {lam(rest[0].lam)}, {does} ({CONFIDENCE} confidence)."
     sure = f"({CONFIDENCE} confidence, λ by λ)"
     where = "other λ's measured on all folds"
     two = len(rest) == 2
     if not alike:
-        return f"{'Neither' if two else 'None'} of the {len(rest)} {where} does {well} {sure}."
+        return f"{'Both' if two else f'All {len(rest)}'} {where} do worse {sure}."
     names = listed([point.lam for point in alike])
     if len(alike) > LISTED:
         names = _named(members.runs_of((point.lam, point in alike) for point in rest))
-    do = f"{'does' if len(alike) == 1 else 'do'} {well} within the error: {names} {sure}."
+    do = f"cannot be told from {well}: {names} {sure}."
     if len(alike) == len(rest):
         return f"{'Both' if two else f'All {len(rest)}'} {where} {do}"
     return f"Of the {len(rest)} {where}, {len(alike)} {do}"
@@ -87,7 +89,9 @@ def _precise(answer: Answer, few: Sequence[CurvePoint]) -> str:
     if low == high:
         return ""
     factor = float(f"{high / low:.2g}")
-    known = f"they span a factor of {factor:g}" if high <= 100 * low else "λ is hardly pinned down"
+    if any(point.mean is None for point in answer.curve):  # what has no score may lie between
+        return f"In all {spread(answer)}." if any(point.in_range for point in few) else ""
+    known = f"they span a factor of {factor:g}" if high <= 100 * low else "this hardly pins λ down"
     if any(point.in_range for point in few):
         return f"In all {spread(answer)}: {known}."
     return f"{known[0].upper()}{known[1:]}."

@@ -9,6 +9,7 @@ from lamsearch import architecture, splits
 from lamsearch.config import StudyConfig
 from lamsearch.datasets import DataSet, load
 from lamsearch.errors import InputError
+from lamsearch.evidence import Labels, constant_outcome
 
 Facts = dict[str, Any]
 
@@ -19,7 +20,8 @@ def facts(config: StudyConfig, *, allow_code: bool = False) -> tuple[DataSet, Fa
     A model of the user's own is foreign code: it is imported only if ``allow_code``.
 
     Facts: ``fingerprint`` (sha256 of images, labels and split), ``m`` (penalised weights), ``n_images``
-    (search images), ``n_test``, ``n_classes``, ``shape`` (C, H, W), ``fold_sizes`` (replicate 0).
+    (search images), ``n_test``, ``n_classes``, ``shape`` (C, H, W), ``fold_sizes`` (replicate 0), ``chance`` (score of
+    predicting the label shares for every image, by the study's metric; higher is better).
     """
     if ":" in config.model.kind and not allow_code:
         raise InputError(f"model.kind = {config.model.kind!r} runs code of your own: allow it with --allow-code")
@@ -35,7 +37,15 @@ def facts(config: StudyConfig, *, allow_code: bool = False) -> tuple[DataSet, Fa
         "n_classes": data.n_classes,
         "shape": list(data.shape),
         "fold_sizes": [len(fold) for fold in folds],
+        "chance": _chance(labels, data.n_classes, config),
     }
+
+
+def _chance(labels: Labels, n_classes: int, config: StudyConfig) -> float:
+    constant = constant_outcome(labels, labels, n_classes, config.loss.data)
+    if config.search.metric == "accuracy":
+        return float((constant.predicted == labels).mean())
+    return -float(constant.losses.mean())
 
 
 def check_same(study: str, stored: Mapping[str, Any], found: Facts) -> None:

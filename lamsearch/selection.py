@@ -21,6 +21,8 @@ from lamsearch.race import argmax_largest
 from lamsearch.records import FitKey, Parked, ScoreTable
 from lamsearch.rules import Scale
 
+TINY = 1e-9
+"""A standard deviation that is rounding, and no noise."""
 POWER = 0.8
 """The smallest detectable gain is one that is shown in four of five studies."""
 
@@ -62,6 +64,9 @@ def select(
     unpaired = _unpaired_sd(case)
     other = _other(case, other_scores or {})
     points = curve(case, parked, collapsed)
+    above = _above_chance(level.mean, sem, meta)
+    # Ends mean something once every λ has had its chance, and something has been learnt at one of them, or at 0.
+    told = not budget.unfinished and (above or verdict == "hurts")
     k, m = meta.n_folds, meta.m
     return Answer(
         study=meta.study,
@@ -88,15 +93,17 @@ def select(
         verdict=verdict,
         matters=verdict != "not_shown" or gain is None or max(gain.high, -gain.low) >= scale.margin,
         margin=scale.margin,
+        chance=meta.chance,
+        above_chance=above,
         gain=gain,
         detectable_gain=detectable,
         cv=level,
         cv_sem=sem,
         corrected=_corrected(case, oof, positions),
-        edges=_edges(case) if grid.complete[chosen] else (),  # one fold says nothing about ends
+        edges=_edges(case) if told and grid.complete[chosen] else (),  # one fold says nothing about ends
         paired_sd=case.versus.pooled_sd,
         unpaired_sd=unpaired,
-        variance_ratio=(unpaired / case.versus.pooled_sd) ** 2 if unpaired and case.versus.pooled_sd else None,
+        variance_ratio=(unpaired / case.versus.pooled_sd) ** 2 if unpaired and case.versus.pooled_sd > TINY else None,
         other_metric=other.metric,
         other_metric_lam=other.lam,
         other_metric_gain=other.gain.mean if other.gain else None,
@@ -154,6 +161,14 @@ def _level(case: Case) -> tuple[Interval, float]:
     return Interval(
         mean=mean, low=float(max(bounds[0], mean - wide)), high=float(min(bounds[1], mean + wide))
     ), sd / float(np.sqrt(n))
+
+
+def _above_chance(mean: float, sem: float, meta: StudyMeta) -> bool:
+    """Whether a CV score is two standard errors above a constant prediction's: between folds, or over images."""
+    if meta.chance is None:
+        return True
+    images = np.sqrt(meta.chance * (1.0 - meta.chance) / meta.n_images) if meta.metric == "accuracy" else 0.0
+    return mean > meta.chance + 2.0 * max(sem, float(images))
 
 
 def _unpaired_sd(case: Case) -> float:

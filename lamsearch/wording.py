@@ -18,13 +18,29 @@ def both(answer: Answer, value: float) -> str:
 
 def headline(answer: Answer) -> str:
     """Does λ matter, and what to use: the verdict in one or two sentences."""
-    verdict = _verdict(answer) if members.learnt(answer) else _collapsed(answer)
-    return ("So far: " if answer.status == "provisional" else "") + verdict
+    verdict = _verdict(answer) if members.learnt(answer) else _not_learnt(answer)
+    return _standing(answer) + verdict
 
 
-def _collapsed(answer: Answer) -> str:
-    which = "Regularisation hurts here. Use λ = 0;" if answer.verdict == "hurts" else "Nothing was learnt:"
-    return f"{which} training collapsed even at the best λ > 0 found, {lam(answer.lam)}."
+def _standing(answer: Answer) -> str:
+    """Says in front of a verdict that the search was not over."""
+    if answer.status == "provisional":
+        return "So far: "
+    left = answer.budget.unfinished
+    return f"Time was up, with {left} of {count(answer.budget.trials, 'λ')} unfinished. So far: " if left else ""
+
+
+def _not_learnt(answer: Answer) -> str:
+    if answer.verdict == "hurts":
+        least = min(point.lam_over_m for point in answer.curve if point.lam > 0 and point.mean is not None)
+        return f"Regularisation hurts here: every λ tried (λ/m from {lam(least)} on) is too strong to learn. Use λ = 0."
+    what = f"even at the best λ > 0 found, {lam(answer.lam)}"
+    if members.collapsed(answer) or answer.chance is None:
+        return f"Nothing was learnt: training collapsed {what}."
+    chance = level(answer.metric, answer.chance)
+    return (
+        f"Nothing was learnt: the {metric_name(answer.metric)} is not shown to be better than chance ({chance}) {what}."
+    )
 
 
 def _verdict(answer: Answer) -> str:
@@ -34,16 +50,18 @@ def _verdict(answer: Answer) -> str:
     if answer.verdict == "hurts":
         return f"Regularisation hurts here. Use λ = 0; even the best λ > 0 found, {name}, does worse."
     if not answer.matters:
-        limit = "unless it is too large" if members.harmful(answer) else ""
+        limit = ", unless it is too large" if members.harmful(answer) else ""
+        claim = "" if answer.budget.unfinished else f"λ does not matter here{limit}. "
+        plus = "" if answer.metric == "accuracy" else "; + is better"
         return (
-            f"λ does not matter here{f', {limit}' if limit else ''}. λ = {name} instead of 0 changes the score by "
-            f"{span(answer.metric, answer.gain)} ({CONFIDENCE} interval): less than {margin(answer)} either way."
+            f"{claim}λ = {name} instead of 0 changes the {metric_name(answer.metric)} by "
+            f"{span(answer.metric, answer.gain)} ({CONFIDENCE} interval{plus}): less than {margin(answer)} either way."
         )
     if answer.verdict == "helps":
         return f"Regularisation helps. Use λ = {name}."
     if answer.gain.mean <= 0:
-        return f"A gain over λ = 0 is not shown. λ = 0 scores at least as well as the best λ > 0 found, {name}."
-    return f"A gain over λ = 0 is not shown. λ = {name} is chosen, but λ = 0 cannot be told from it."
+        return f"A gain over λ = 0 is not shown. Use λ = 0: it scores at least as well as the best λ > 0 found, {name}."
+    return f"A gain over λ = 0 is not shown. Use λ = {name}, which scores best, or 0: they cannot be told apart."
 
 
 def margin(answer: Answer) -> str:

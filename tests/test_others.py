@@ -38,10 +38,10 @@ def test_whole_lambdas_come_first_then_those_that_cannot_be_ruled_out() -> None:
     whole = point(20.0), point(40.0, "worse"), point(0.5)
     few = point(0.1, status="pruned", n=1), point(80.0, status="pruned", n=2), point(90.0, "worse", "pruned", 1)
     assert others.how_sure(found(*whole, *few)) == (
-        "Of the 3 other λ's measured on all folds, 2 do as well within the error: 0.500 and 20.0 "
+        "Of the 3 other λ's measured on all folds, 2 cannot be told from it: 0.500 and 20.0 "
         "(95 % confidence, λ by λ). "
         "2 others, dropped after 1–2 folds, cannot be ruled out. "
-        "In all 0.100–20.0, 80.0: λ is hardly pinned down."
+        "In all 0.100–20.0, 80.0: this hardly pins λ down."
     )
 
 
@@ -49,11 +49,11 @@ def test_whole_lambdas_come_first_then_those_that_cannot_be_ruled_out() -> None:
     ("points", "said"),
     [
         ((), "No other λ has been measured on all folds."),
-        ((point(20.0),), "The other λ measured on all folds, 20.0, does as well within the error (95 % confidence). "),
-        ((point(20.0, "worse"),), "The other λ measured on all folds, 20.0, does not do as well (95 % confidence)."),
-        ((point(1.0), point(20.0)), "Both other λ's measured on all folds do as well within the error: 1.00 and 20.0 "),
-        ((point(1.0, "worse"), point(20.0, "worse")), "Neither of the 2 other λ's measured on all folds does as well "),
-        ((point(1.0, "worse"), point(20.0)), "Of the 2 other λ's measured on all folds, 1 does as well within the "),
+        ((point(20.0),), "The other λ measured on all folds, 20.0, cannot be told from it (95 % confidence). "),
+        ((point(20.0, "worse"),), "The other λ measured on all folds, 20.0, does worse (95 % confidence)."),
+        ((point(1.0), point(20.0)), "Both other λ's measured on all folds cannot be told from it: 1.00 and 20.0 "),
+        ((point(1.0, "worse"), point(20.0, "worse")), "Both other λ's measured on all folds do worse "),
+        ((point(1.0, "worse"), point(20.0)), "Of the 2 other λ's measured on all folds, 1 cannot be told from it"),
     ],
 )
 def test_counts_of_none_and_one_are_said_in_words_of_their_own(points: tuple[CurvePoint, ...], said: str) -> None:
@@ -65,9 +65,7 @@ def test_counts_of_none_and_one_are_said_in_words_of_their_own(points: tuple[Cur
 def test_of_many_whole_lambdas_runs_are_named() -> None:
     many = [point(10.0 + number, "worse" if number in (4, 7) else "alike") for number in range(1, 10)]
     text = others.how_sure(found(*many))
-    assert text.startswith(
-        "Of the 9 other λ's measured on all folds, 7 do as well within the error: 11.0–13.0, 15.0–16.0"
-    )
+    assert text.startswith("Of the 9 other λ's measured on all folds, 7 cannot be told from it: 11.0–13.0, 15.0–16.0")
 
 
 def test_what_failed_or_is_not_finished_was_not_dropped() -> None:
@@ -84,7 +82,7 @@ def test_what_scored_better_but_could_not_be_chosen_is_named() -> None:
 
 def test_a_whole_lambda_that_scored_better_than_the_smoothed_curves_choice_is_not_said_to_be_worse() -> None:
     text = others.how_sure(found(point(1.0, "better"), point(20.0, "worse")))
-    assert text.startswith("Of the 2 other λ's measured on all folds, 1 does as well within the error: 1.00 ")
+    assert text.startswith("Of the 2 other λ's measured on all folds, 1 cannot be told from it: 1.00 ")
     assert "By more than the error, λ = 1.00 even scored better, which the smoothed curve does not bear out." in text
 
 
@@ -130,7 +128,7 @@ def test_the_range_is_printed_as_it_lies_with_its_holes() -> None:
 @pytest.mark.parametrize(
     ("lam", "said"),
     [
-        (1700.0, "λ is hardly pinned down"),
+        (1700.0, "this hardly pins λ down"),
         (31.4, "they span a factor of 3.1"),
         (20.0, "they span a factor of 2"),
     ],
@@ -152,4 +150,17 @@ def test_dropped_lambdas_that_all_do_worse_are_said_to() -> None:
 
 def test_where_zero_is_better_it_is_said_as_well_as_what() -> None:
     hurts = replace(found(point(20.0), point(1.0), zero="better"), verdict="hurts")
-    assert "do as well as λ = 10.0 within the error" in others.how_sure(hurts)
+    assert "cannot be told from λ = 10.0" in others.how_sure(hurts)
+
+
+def test_what_has_no_score_may_lie_between_so_no_factor_is_named() -> None:
+    unknown = replace(point(15.0, status="pruned", n=0), mean=None, in_range=False)
+    assert "factor" in others.how_sure(found(point(20.0)))
+    assert "factor" not in others.how_sure(found(point(20.0), unknown))
+
+
+def test_where_nothing_was_learnt_no_lambda_is_compared() -> None:
+    nothing = replace(found(point(20.0)), above_chance=False, chance=0.1)
+    assert others.how_sure(nothing) == (
+        "Where nothing is learnt, λ's cannot be compared: change the learning rate, or train longer."
+    )

@@ -19,6 +19,7 @@ def test_the_facts_of_the_digits() -> None:
     assert found["m"] == 52_768
     assert found["n_images"] == 200
     assert found["n_classes"] == 10
+    assert found["chance"] == pytest.approx(0.1, abs=0.005)  # the largest class of the digits
     assert found["shape"] == [1, 16, 16]
     sizes = found["fold_sizes"]
     assert isinstance(sizes, list)

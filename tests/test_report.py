@@ -194,7 +194,7 @@ def test_captions_and_text_alternatives_say_what_the_figures_show() -> None:
     case = dossier()
     rows = averages.by_slot(case.results)
     said = evidence.gaps(case.answer, rows)
-    stops = [row for _, row in evidence.stops(case.answer, rows)]
+    stops = [stop.row for stop in evidence.stops(case.answer, rows)]
     assert len(stops) == 3
     for row in stops:
         assert numerals.change("accuracy", row.train_acc - row.val_acc) in said
@@ -293,7 +293,7 @@ def test_where_regularising_hurts_the_test_score_names_its_model() -> None:
 
 def test_epochs_of_dropped_trials_are_counted_and_no_repeats() -> None:
     case = dossier(n_lams=17, high=1e-2)
-    stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="median: after epoch 2", epochs=2)
+    stopped = Parked(slot=3, after=0, rival=None, margin=None, reason="median after epoch 2", epochs=2)
     curve = tuple(
         replace(point, status="pruned", n_cells=0, mean=None, difference=None, in_range=False, parked=stopped)
         if point.slot == 3
@@ -341,7 +341,7 @@ def test_intervals_of_levels_rise(metric: str) -> None:
     level = r"(\d+\.\d+)(?: %)?"
     for found in (
         re.search(rf"95 % interval of the level {level} to {level}", text),
-        re.search(rf"corrected for choosing {level} \({level} to {level}\)", text),
+        re.search(rf"corrected for choosing {level} \(95 % interval {level} to {level}\)", text),
     ):
         assert found is not None
         assert float(found.groups()[-2]) < float(found.groups()[-1])
@@ -377,11 +377,30 @@ def test_what_is_compared_in_a_sentence_is_averaged_over_the_same_folds() -> Non
     rows = averages.by_slot(case.results)
     few = next(row for row in rows.values() if 0 < row.n < 5)
     cells = {result.key.cell for result in few.results}
-    base, same = averages.on_shared_folds([rows[BASELINE], few])
+    base = averages.on_folds_of(rows[BASELINE], few)
+    assert base is not None
     own = [result.weight_norm for result in case.results if result.key.slot == BASELINE and result.key.cell in cells]
     assert base.weight_norm == pytest.approx(sum(own) / len(own))
-    assert (base.n, same.n) == (few.n, few.n)
-    assert f"on {numerals.count(min(row.n for row in rows.values()), 'fold')}" in evidence.gaps(case.answer, rows)
+    assert base.n == few.n
+    least = min(evidence.stops(case.answer, rows), key=lambda stop: stop.row.n)
+    assert least.zero is not None
+    there = numerals.change("accuracy", least.zero.gap("accuracy"))
+    said = f"(on {numerals.count(least.row.n, 'fold')}, where λ = 0 has {there})"
+    assert said in evidence.gaps(case.answer, rows)
+
+
+def test_the_training_line_does_not_jump_where_a_fold_is_missing() -> None:
+    """Ten points easier to fit is what a fold may be: a λ that has that fold alone is no more overfitted."""
+    case = dossier()
+    few = next(row for row in averages.by_slot(case.results).values() if row.n == 1)
+    (cell,) = {result.key.cell for result in few.results}
+    easier = tuple(
+        replace(result, train_acc=result.train_acc + 0.1 * (result.key.cell == cell)) for result in case.results
+    )
+    before, after = (evidence.levels(case.answer, averages.by_slot(results)) for results in (case.results, easier))
+    slot = few.results[0].key.slot
+    moved = {name: after[name][0] - before[name][0] for name in (BASELINE, slot)}
+    assert moved[slot] == pytest.approx(moved[BASELINE])
 
 
 def test_the_smoothed_curve_breaks_where_it_leaves_out_a_lambda() -> None:

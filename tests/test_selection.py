@@ -13,7 +13,7 @@ from lamsearch.answer import Interval, to_json
 from lamsearch.errors import NoAnswerYet
 from lamsearch.plan import plan
 from lamsearch.records import BASELINE, FitKey, ScoreTable
-from tests.score_worlds import answer, facts, lams, play, real, rules, slots_at, world
+from tests.score_worlds import NO_BUDGET, answer, facts, lams, play, real, rules, slots_at, world
 
 TABLES = ["noisy-digits-0", "noisy-digits-1", "fashion-2500-0"]
 
@@ -111,7 +111,7 @@ def test_a_parked_lambda_is_never_chosen_nor_lam_1se(name: str, order: tuple[int
 
 def test_lambdas_stopped_between_epochs_are_said_to_be_unjudged() -> None:
     slots, scores = slots_at(lams(6)), world(6)
-    stopped = tuple(replace(row, stopped="median: after epoch 3") if row.slot in (2, 4) else row for row in slots)
+    stopped = tuple(replace(row, stopped="median after epoch 3") if row.slot in (2, 4) else row for row in slots)
     found = answer(stopped, {key: score for key, score in scores.items() if key.slot not in (2, 4)})
     assert any("2 of 6 λ's were stopped between epochs" in note for note in found.notes), "λ = 0 is none of the six"
     assert not any("stopped" in note for note in answer(slots, scores).notes)
@@ -213,16 +213,42 @@ class TestEdges:
         assert (edge.side, edge.low) == ("low", None)
         assert edge.message.endswith("cannot be told from the best λ, and neither can λ = 0")
 
-    def test_where_zero_is_better_the_low_end_does_not_say_that_it_is_as_good(self) -> None:
-        fall = {-1: 0.0, 0: 0.03, 1: 0.03, 2: 0.2}
+    def test_where_zero_is_better_the_search_goes_down_and_never_up(self) -> None:
+        fall = {-1: 0.0, 0: 0.03, 1: 0.03, 2: 0.03}
         scores = {FitKey(s, 0, f): 0.9 - gone + 0.001 * ((3 * s * f) % 4) for s, gone in fall.items() for f in range(5)}
         found = answer(slots_at(lams(3)), scores)
         assert found.verdict == "hurts"
-        assert [(edge.side, edge.low) for edge in found.edges] == [("low", None)]
-        assert "λ = 0 is better" in found.edges[0].message
+        (edge,) = found.edges
+        assert edge.side == "low"
+        assert edge.low == pytest.approx(lams(3)[0] / 10)
+        assert "λ = 0 is better than every λ measured on all folds" in edge.message
+        assert edge.message.endswith("search further down")
+
+    def test_ends_are_no_news_while_lambdas_are_unfinished(self) -> None:
+        slots, scores = (
+            slots_at(lams(3)),
+            {FitKey(s, 0, f): 0.9 + 0.01 * (s == 2) for s in (-1, 0, 1, 2) for f in range(5)},
+        )
+        assert answer(slots, scores).edges
+        assert answer(slots, scores, budget=replace(NO_BUDGET, unfinished=1)).edges == ()
 
     def test_a_peak_inside_has_no_edge(self) -> None:
         assert answer(slots_at(lams(9)), world(9, bump=0.08, noise=0.001)).edges == ()
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0.1, False), (0.12, True), (0.11, False)])
+def test_a_score_at_chance_is_told_from_one_above_it(level: float, shown: bool) -> None:
+    """Two standard errors: 1,000 images guessed at 10 % have one of 0.95 pp, however alike the folds are."""
+    scores = {FitKey(slot, 0, fold): level + 1e-4 * fold for slot in (-1, 0, 1, 2) for fold in range(5)}
+    meta = replace(facts(n_images=1000), chance=0.1)
+    found = answer(slots_at(lams(3)), scores, meta=meta)
+    assert found.above_chance is shown
+    assert bool(found.edges) is shown  # where nothing was learnt, no end of the range means anything
+
+
+def test_a_spread_that_is_rounding_gives_no_ratio() -> None:
+    scores = {FitKey(slot, 0, fold): 0.1 + 0.01 * fold for slot in (-1, 0, 1, 2) for fold in range(5)}
+    assert answer(slots_at(lams(3)), scores).variance_ratio is None
 
 
 def test_other_metric_has_its_own_pick() -> None:

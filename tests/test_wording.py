@@ -65,7 +65,7 @@ def test_every_verdict_has_its_own_words() -> None:
     assert wording.headline(NO_MATTER).startswith("λ does not matter here")
     assert "(95 % interval): less than 1 pp either way." in wording.headline(NO_MATTER)
     as_good = replace(NOT_SHOWN, gain=Interval(mean=-0.001, low=-0.02, high=0.018))
-    assert "λ = 0 scores at least as well as the best λ > 0 found" in wording.headline(as_good)
+    assert "Use λ = 0: it scores at least as well as the best λ > 0 found" in wording.headline(as_good)
     assert wording.headline(HURTS).startswith("Regularisation hurts here. Use λ = 0;")
 
 
@@ -181,8 +181,29 @@ def test_one_collapsed_fold_leaves_the_verdict() -> None:
 
 def test_where_only_regularised_training_collapsed_zero_is_still_recommended() -> None:
     said = wording.headline(collapsed(HURTS, {HURTS.slot: 5}))
-    assert said.startswith("Regularisation hurts here. Use λ = 0;")
-    assert "training collapsed even at the best λ > 0 found" in said
+    assert said.startswith("Regularisation hurts here: every λ tried (λ/m from ")
+    assert said.endswith("is too strong to learn. Use λ = 0.")
+
+
+def test_nothing_was_learnt_if_the_best_score_is_chance() -> None:
+    said = wording.headline(replace(NO_MATTER, above_chance=False, chance=0.1))
+    assert said.startswith(
+        "Nothing was learnt: the accuracy is not shown to be better than chance (10.00 %) even at the "
+    )
+    assert "does not matter" not in said
+
+
+def test_an_answer_that_time_cut_short_says_so_first() -> None:
+    short = replace(HELPS, budget=replace(HELPS.budget, unfinished=16, trials=17))
+    assert wording.headline(short).startswith(
+        "Time was up, with 16 of 17 λ's unfinished. So far: Regularisation helps."
+    )
+
+
+def test_a_change_of_log_loss_says_what_it_is_of_and_which_sign_is_better() -> None:
+    said = wording.headline(replace(NO_MATTER, metric="log_loss"))
+    assert "changes the log loss by" in said
+    assert "(95 % interval; + is better)" in said
 
 
 def test_a_loss_that_cannot_be_ruled_out_matters() -> None:

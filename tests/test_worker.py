@@ -221,6 +221,14 @@ def test_lockstep_stops_at_the_epoch_the_judge_names(trainer: TrainerType) -> No
     assert [result.key for result in results] == [FitKey(0, 0, fold) for fold in range(3)]  # type: ignore[union-attr]
 
 
+def test_until_sure_the_answer_says_how_the_search_ended(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path, study_config(search={"until": "sure", "tolerance": 1e-6}))
+    serve(store)
+    answer = dossier.current_answer(store, store.study("small"))
+    assert answer is not None
+    assert answer.notes == ("The search did not end early for being sure within 0.00 pp: the race was over first.",)
+
+
 def test_no_answer_before_the_first_score(tmp_path: Path) -> None:
     store, study = opened(tmp_path, study_config())
     assert dossier.current_answer(store, study) is None

@@ -44,6 +44,9 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
         (row, progress(store, row, Clock(known=store.rate(row.id) if row.state in ("open", "closing") else None)))
         for row in rows
     ]
+    for place, (row, seen) in enumerate(found):
+        if stored := store.answer(row.id) if row.state == "done" else None:  # its choice stands
+            found[place] = row, dataclasses.replace(seen, best=stored["lam_over_m"], best_mean=stored["cv"]["mean"])
     workers = [worker for worker in store.workers() if worker.alive]
     if as_json:
         body = {

@@ -59,6 +59,7 @@ def attributes(answer: Answer) -> dict[str, str | float | int]:
         "answer": wording.headline(answer),
         "status": answer.status,
         "verdict": answer.verdict,
+        "matters": int(answer.matters),
         "lam_best": answer.lam,
         "lam_best_over_m": answer.lam_over_m,
         "lam_1se": answer.lam_1se,

@@ -46,16 +46,14 @@ def by_slot(results: Iterable[FoldResult]) -> dict[int, Averages]:
     return {slot: _average(group) for slot, group in sorted(groups.items())}
 
 
-def on_shared_folds(rows: Sequence[Averages]) -> list[Averages]:
-    """The same λ's, averaged over the folds that all of them have; as they are if those are all, or none.
+def on_folds_of(row: Averages, other: Averages) -> Averages | None:
+    """``row`` averaged over the folds that ``other`` has too; None if there is none.
 
     A mean over one fold and a mean over five differ by what is easy about that fold.
     """
-    cells = [{result.key.cell for result in row.results} for row in rows]
-    common = set.intersection(*cells) if cells else set()
-    if not common or all(own == common for own in cells):
-        return list(rows)
-    return [_average([result for result in row.results if result.key.cell in common]) for row in rows]
+    cells = {result.key.cell for result in other.results}
+    common = [result for result in row.results if result.key.cell in cells]
+    return row if len(common) == len(row.results) else _average(common) if common else None
 
 
 def _average(group: Sequence[FoldResult]) -> Averages:

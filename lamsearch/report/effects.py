@@ -41,7 +41,7 @@ def effects(dossier: Dossier, averages: Mapping[int, Averages]) -> Markup:
 
 
 def _overfitting(answer: Answer, averages: Mapping[int, Averages], settings: Mapping[str, object]) -> str:
-    said = f"{evidence.gaps(answer, averages)} The more, the stronger the overfitting."
+    said = evidence.gaps(answer, averages)
     if lacking := fates.lacking(answer):
         said += f" Small marks: {lacking}."
     if any(row.collapsed for row in averages.values()):
@@ -50,6 +50,8 @@ def _overfitting(answer: Answer, averages: Mapping[int, Averages], settings: Map
     if isinstance(noise, int | float) and noise > 0:
         share = numerals.percent(noise, 0)
         said += f" {share} of the training labels are wrong on purpose, so the training line may lie below the other."
+    else:
+        said += " The more, the stronger the overfitting."
     return said
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lamsearch import numerals
 from lamsearch.answer import Answer
 from lamsearch.records import BASELINE
 from lamsearch.report import plots
-from lamsearch.report.averages import Averages, on_shared_folds
+from lamsearch.report.averages import Averages, on_folds_of
 from lamsearch.report.axes import Panel, ValueAxis, padded
 from lamsearch.report.figures import BEST
 from lamsearch.report.scene import Scene
@@ -17,79 +18,104 @@ VANISHED = 0.1
 """A layer's gradient has vanished if this share of what it is without a penalty is all that is left."""
 
 
-def stops(answer: Answer, averages: Mapping[int, Averages]) -> list[tuple[str, Averages]]:
-    """(name, averages) of the λ's whose numbers tell most: 0, λ̂ and the largest that was trained.
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """A λ to talk about: its averages, and those of λ = 0 on the same folds (None if that has none of them)."""
 
-    Averages are over the folds that all of them have, so that the numbers may be compared.
-    """
+    name: str
+    row: Averages
+    zero: Averages | None
+    n_folds: int
+
+    @property
+    def where(self) -> str:
+        """Which folds the numbers are from, unless they are from all."""
+        n = self.row.n
+        return "" if n >= self.n_folds else f"on {numerals.count(n, 'fold')}"
+
+
+def stops(answer: Answer, averages: Mapping[int, Averages]) -> list[Stop]:
+    """The λ's whose numbers tell most: 0, λ̂ and the largest that was trained."""
     trained = [point for point in answer.curve if point.slot in averages]
     largest = max(trained, key=lambda point: point.lam, default=None)
     found = {BASELINE: "λ = 0", answer.slot: f"{BEST} = {numerals.lam(answer.lam)}"}
     if largest is not None:
         found.setdefault(largest.slot, f"λ = {numerals.lam(largest.lam)} (the largest)")
-    known = [(name, averages[slot]) for slot, name in found.items() if slot in averages]
-    return list(zip([name for name, _ in known], on_shared_folds([row for _, row in known]), strict=True))
-
-
-def _over(answer: Answer, rows: Sequence[tuple[str, Averages]]) -> str:
-    """Which folds the numbers are from, unless they are from all."""
-    fewest = min((row.n for _, row in rows), default=answer.n_folds)
-    return "" if fewest >= answer.n_folds else f" (on {numerals.count(fewest, 'fold')}, which all of them have)"
+    zero = averages.get(BASELINE)
+    return [
+        Stop(name=name, row=averages[slot], zero=zero and on_folds_of(zero, averages[slot]), n_folds=answer.n_folds)
+        for slot, name in found.items()
+        if slot in averages
+    ]
 
 
 def levels(answer: Answer, averages: Mapping[int, Averages]) -> dict[int, tuple[float, float]]:
-    """Slot → (training, validation) score, higher is better, on the curve's scale: it corrects for missing folds."""
+    """Slot → (training, validation) score, higher is better, on the curve's scale: it corrects for missing folds.
+
+    So is the gap between them: less what λ = 0 has on the same folds, plus what it has on all.
+    """
     means = {point.slot: point.mean for point in answer.curve if point.mean is not None}
-    metric = answer.metric
-    return {slot: (means[slot] + row.gap(metric), means[slot]) for slot, row in averages.items() if slot in means}
+    metric, zero = answer.metric, averages.get(BASELINE)
+    found = {}
+    for slot, row in averages.items():
+        if slot in means:
+            there = on_folds_of(zero, row) if zero else None
+            ease = there.gap(metric) - zero.gap(metric) if zero and there else 0.0
+            found[slot] = (means[slot] + row.gap(metric) - ease, means[slot])
+    return found
 
 
 def gaps(answer: Answer, averages: Mapping[int, Averages]) -> str:
     """The overfitting in numbers: how much better the training images are scored than the others."""
     metric = answer.metric
-    rows = stops(answer, averages)
-    said = [f"{numerals.change(metric, row.gap(metric))} at {name}" for name, row in rows]
+    said = []
+    for stop in stops(answer, averages):
+        text = f"{numerals.change(metric, stop.row.gap(metric))} at {stop.name}"
+        if stop.where:
+            beside = f", where λ = 0 has {numerals.change(metric, stop.zero.gap(metric))}" if stop.zero else ""
+            text += f" ({stop.where}{beside})"
+        said.append(text)
     what = "Training minus validation accuracy" if metric == "accuracy" else "Validation minus training log loss"
-    return f"{what}{_over(answer, rows)}: {'; '.join(said)}." if said else ""
+    return f"{what}: {'; '.join(said)}." if said else ""
 
 
 def shrinking(answer: Answer, averages: Mapping[int, Averages]) -> str:
     """Size of the weights and share near zero in numbers."""
-    rows = stops(answer, averages)
     said = [
-        f"{plots.plain(row.weight_norm)} with {numerals.percent(row.near_zero)} near zero at {name}"
-        for name, row in rows
+        f"{plots.plain(stop.row.weight_norm)} with {numerals.percent(stop.row.near_zero)} near zero at {stop.name}"
+        + (f" ({stop.where})" if stop.where else "")
+        for stop in stops(answer, averages)
     ]
-    return f"‖w‖{_over(answer, rows)} is {'; '.join(said)}." if said else ""
+    return f"‖w‖ is {'; '.join(said)}." if said else ""
 
 
 def vanishing(answer: Answer, averages: Mapping[int, Averages]) -> str:
     """Whether the penalty makes gradients vanish: each layer's gradient against that without a penalty."""
-    rows = stops(answer, averages)
-    base = rows[0][1] if BASELINE in averages else None
-    layers = [name for name, norm in base.grad_norms.items() if norm > 0] if base else []
-    if base is None or not layers:
-        return "Whether gradients vanish cannot be said without a gradient at λ = 0 to compare with."
     said = []
-    for name, row in rows[1:]:
-        left = {layer: row.grad_norms.get(layer, 0.0) / base.grad_norms[layer] for layer in layers}
+    for stop in stops(answer, averages):
+        base = stop.zero.grad_norms if stop.zero else {}
+        layers = [name for name, norm in base.items() if norm > 0]
+        if stop.row is averages.get(BASELINE) or not layers:
+            continue
+        left = {layer: stop.row.grad_norms.get(layer, 0.0) / base[layer] for layer in layers}
         least = min(left, key=lambda layer: left[layer])
-        if row.collapsed == row.n:
-            said.append(f"at {name} the networks have collapsed, with no gradient left")
+        if stop.row.collapsed == stop.row.n:
+            text = f"At {stop.name} the networks have collapsed, with no gradient left"
         elif left[least] < VANISHED:
-            said.append(f"yes at {name}: {least} keeps {100 * left[least]:.1f} % of its gradient at λ = 0")
+            text = f"Yes at {stop.name}: {least} keeps {100 * left[least]:.1f} % of its gradient at λ = 0"
         elif left[least] >= 1:
-            said.append(f"no at {name}: no layer's gradient is smaller than at λ = 0")
+            text = f"No at {stop.name}: no layer's gradient is smaller than at λ = 0"
         else:
-            said.append(f"no at {name}: every layer keeps {100 * left[least]:.0f} % or more of its gradient at λ = 0")
-    return " ".join(f"{text[0].upper()}{text[1:]}{_over(answer, rows)}." for text in said)
+            text = f"No at {stop.name}: every layer keeps {100 * left[least]:.0f} % or more of its gradient at λ = 0"
+        said.append(f"{text}{f' ({stop.where})' if stop.where else ''}.")
+    return " ".join(said) or "Whether gradients vanish cannot be said without a gradient at λ = 0 to compare with."
 
 
 def overfitting(answer: Answer, averages: Mapping[int, Averages], *, wide: bool = True) -> Scene:
     """Score on the training and on the validation images by λ: the gap is the overfitting.
 
     Validation scores are the curve's own, so that a λ with few folds stands at the level of the others; training
-    scores are these plus the gap of the same networks.
+    scores are these plus the gap of the same networks, corrected in the same way.
     Collapsed λ's are held at the rim: they would flatten everything else.
     """
     accuracy = answer.metric == "accuracy"

@@ -39,7 +39,8 @@ def _lams(answer: Answer) -> Iterable[Row]:
     )
     yield f"{figures.BEST}·(k − 1)/k", wording.both(answer, answer.lam_carried), carried
     number = members.measured(answer)
-    same = f"of the {number} measured on all folds, by paired differences" if number > 1 else ""
+    same = f"of the {number} measured on all folds: d̄ ≥ −s/√r, with the gain's s and its paired differences d"
+    same = same if number > 1 else ""
     yield f"Largest λ within one standard error, {figures.ONE_SE}", wording.one_se(answer), same
     classical = "glmnet's unpaired rule: it judges a difference by the error of the level, and over-shrinks"
     yield "… by the classical rule", wording.both(answer, answer.lam_1se_classical), classical
@@ -51,17 +52,24 @@ def _lams(answer: Answer) -> Iterable[Row]:
 
 def _scores(answer: Answer) -> Iterable[Row]:
     metric = answer.metric
-    yield "Gain over λ = 0", wording.gain(answer), "paired difference on the same folds, Nadeau & Bengio's variance"
+    error = (
+        "paired over the r folds of both. Interval: ± t·s·√(1/r + 1/(k − 1)) (Nadeau & Bengio 2003), where s is the "
+        "larger of the r differences' own standard deviation and one shared with the λ's near the best, and t has "
+        "r + 7 degrees of freedom. Not widened for λ having been picked"
+    )
+    yield "Gain over λ = 0", wording.gain(answer), error
     if answer.detectable_gain is not None:
         seen = "a true gain of this size is shown in four of five such studies"
         yield "Smallest detectable gain", numerals.size(metric, answer.detectable_gain), seen
     cv = f"95 % interval of the level {numerals.levels(metric, answer.cv.low, answer.cv.high)}"
     best = f"{numerals.level(metric, answer.cv.mean)} ± {numerals.size(metric, answer.cv_sem)} (sem)"
-    yield f"CV {numerals.metric_name(metric)} of the best", best, f"{cv}; optimistic: the best of many"
+    of = members.measured(answer)
+    picked = f"; optimistic: the best of {of}" if of > 1 else ""
+    yield f"CV {numerals.metric_name(metric)} of the best", best, f"{cv}{picked}"
     if (fixed := answer.corrected) is not None:
         ends = ""
         if fixed.low is not None and fixed.high is not None:
-            ends = f" ({numerals.levels(metric, fixed.low, fixed.high)})"
+            ends = f" (95 % interval {numerals.levels(metric, fixed.low, fixed.high)})"
         how = CORRECTIONS.get(fixed.method, fixed.method)
         aside = f"{how}: {fixed.rule}; the race before it is not repeated"
         yield "… corrected for choosing", f"{numerals.level(metric, fixed.mean)}{ends}", aside
@@ -87,6 +95,8 @@ def epochs(answer: Answer) -> str:
     spent = answer.budget
     if not spent.epochs_full:
         return ""
+    if answer.n_replicates > 1:
+        return f"{spent.epochs:,} epochs, replicates among them"
     share = numerals.percent(spent.epochs / spent.epochs_full, 0)
     lost = f", {spent.stopped_epochs:,} of them in λ's dropped between epochs" if spent.stopped_epochs else ""
     return f"{spent.epochs:,} of {spent.epochs_full:,} epochs ({share}){lost}"

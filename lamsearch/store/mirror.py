@@ -100,4 +100,4 @@ class Mirror:
                 trial.report(optuna_study.sign(study.config) * mean, step=epoch)
             return trial.should_prune()
 
-        return f"{name}: after epoch {epoch}" if self.database.retrying(ask) else None
+        return f"{name} after epoch {epoch}" if self.database.retrying(ask) else None

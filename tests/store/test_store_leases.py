@@ -232,11 +232,11 @@ def test_whole_trials_are_leased_for_epoch_pruners(store: Store) -> None:
     assert claim.keys == tuple(FitKey(claim.keys[0].slot, 0, fold) for fold in range(3))
     assert store.record(claim, *(result(claim, key) for key in claim.keys))
     claim = claimed(store, study, worker)
-    end = Stopped(reason="median: after epoch 2", epochs=2, seconds=1.5, started_at=7.0)
+    end = Stopped(reason="median after epoch 2", epochs=2, seconds=1.5, started_at=7.0)
     assert store.prune(claim, end)
     assert store.prune(claim, end), "an acknowledgement was lost"
     (row,) = [row for row in store.table(study.id).slots if row.stopped]
-    assert (row.slot, row.stopped) == (claim.keys[0].slot, "median: after epoch 2")
+    assert (row.slot, row.stopped) == (claim.keys[0].slot, "median after epoch 2")
     assert (row.stopped_epochs, row.stopped_seconds, row.stopped_started) == (2, 1.5, 7.0)
     assert work(store, study, worker) == Done(state="open")
     assert len(store.results(study.id)) == 12

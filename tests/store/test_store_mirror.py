@@ -313,7 +313,7 @@ def test_epoch_pruners_judge_epochs(store: Store, url: str) -> None:
     assert 0 < len(pruned) < 12
     assert len(found) == 12
     assert all(trial.value == trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned)
-    assert all(trial.user_attrs["reason"].startswith("median: after epoch") for trial in pruned)
+    assert all(trial.user_attrs["reason"].startswith("median after epoch") for trial in pruned)
     complete = [trial for trial in found if trial.state is TrialState.COMPLETE]
     assert all(len(trial.intermediate_values) == 10 and len(trial.user_attrs["fold_scores"]) == 2 for trial in complete)
 
