@@ -195,9 +195,11 @@ def test_nothing_was_learnt_if_the_best_score_is_chance() -> None:
 
 def test_an_answer_that_time_cut_short_says_so_first() -> None:
     short = replace(HELPS, budget=replace(HELPS.budget, unfinished=16, trials=17))
-    assert wording.headline(short).startswith(
-        "Time was up, with 16 of 17 λ's unfinished. So far: Regularisation helps."
-    )
+    said = "Time was up, with 16 of 17 λ's unfinished. So far: "
+    assert wording.headline(short).startswith(said + "Regularisation helps.")
+    harmless = wording.headline(replace(NO_MATTER, budget=short.budget))
+    assert harmless.startswith(said + "λ = ")
+    assert "does not matter" not in harmless, "most λ's are unknown"
 
 
 def test_a_change_of_log_loss_says_what_it_is_of_and_which_sign_is_better() -> None:
