@@ -125,7 +125,8 @@ def test_a_crash_is_an_attempt_and_never_a_decision(tmp_path: Path, monkeypatch:
         return train(self, members, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Executor, "train", sometimes)
-    store, study = opened(tmp_path, study_config())
+    patient = QUICK.model_copy(update={"grace_s": 60.0})  # a late beat would lose the lease, and with it the attempt
+    store, study = opened(tmp_path, study_config(), patient)
     code, said = serve(store)
     rows = {row.slot: row for row in store.table(study.id).slots}
     assert code == 0
