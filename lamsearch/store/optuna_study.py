@@ -23,8 +23,9 @@ from sqlalchemy import text
 
 from lamsearch.config import StudyConfig
 from lamsearch.errors import InputError
-from lamsearch.store.engine import READING, Database, engine_kwargs
+from lamsearch.store.engine import Database
 from lamsearch.store.rows import StudyRow
+from lamsearch.store.sessions import READING, engine_kwargs
 from lamsearch.store.tables import SCHEMA_LOCK
 
 BASELINE_SUFFIX = "/baseline"
