@@ -63,7 +63,7 @@ class Database:
         return urls.masked(self.url)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction that takes no write lock."""
+        """Run ``work``, which only reads: on SQLite in one transaction, on PostgreSQL each statement by itself."""
         return self.retrying(lambda: self._transaction(work, reading=True))
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -71,6 +71,18 @@ class Database:
         if self.read_only:
             raise InputError(f"storage {self.masked} was opened read-only")
         return self.retrying(lambda: self._transaction(work, reading=False))
+
+    def write_once(self, work: Callable[[Connection], T]) -> T | None:
+        """As ``write``, but a passing failure is not tried again: None, and ``work`` may have been committed or not."""
+        try:
+            return self._transaction(work, reading=False)
+        except Exception as error:
+            fault = self._classify(error)
+            if fault is Fault.OURS:
+                raise
+            if fault is Fault.RETRY:
+                return None
+            raise self.raised(fault, error) from error
 
     def retrying(self, call: Callable[[], T]) -> T:
         """``call()``, again after each passing failure, with growing pauses; the last time when the deadline has come.
@@ -121,6 +133,9 @@ class Database:
     def _transaction(self, work: Callable[[Connection], T], *, reading: bool) -> T:
         with self.engine.connect() as raw:
             connection = raw.execution_options(**{READING: reading})
+            if reading and connection.dialect.name == "postgresql":
+                # A transaction costs two round trips, and at READ COMMITTED each statement reads anew all the same.
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             with connection.begin():
                 return work(connection)
 

@@ -58,7 +58,7 @@ def open_storage(database: Database, *, create: bool) -> RDBStorage:
     url = database.url.render_as_string(hide_password=False)
 
     def construct() -> RDBStorage:
-        kwargs = engine_kwargs(database.url, lazy=True)
+        kwargs = engine_kwargs(database.url, for_optuna=True)
         try:
             storage = RDBStorage(
                 url.replace("{", "{{").replace("}", "}}"),  # Optuna formats the URL as a template

@@ -24,6 +24,7 @@ SQLITE_BUSY_S = 2
 """How long SQLite itself waits for a lock, deaf to signals; the retry loop waits on, and is not."""
 
 READ_ONLY = "lamsearch_read_only"
+LAZY = "lamsearch_lazy"
 _PG_SESSION = {
     "idle_in_transaction_session_timeout": "60s",
     "lock_timeout": "30s",
@@ -45,7 +46,7 @@ class SafeEngine(CreateEnginePlugin):
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         self.read_only = bool(kwargs.pop(READ_ONLY, False))
-        self.synchronous = "NORMAL" if kwargs.pop("lamsearch_lazy", False) else "FULL"
+        self.synchronous = "NORMAL" if kwargs.pop(LAZY, False) else "FULL"
 
     def update_url(self, url: URL) -> URL:
         """Our argument came beside the URL, not in it."""
@@ -85,21 +86,23 @@ def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def engine_kwargs(url: URL, *, lazy: bool = False) -> dict[str, Any]:
-    """Arguments of ``create_engine``. ``lazy``: in SQLite, for Optuna's copy: its commits need not be on disk at once.
+def engine_kwargs(url: URL, *, for_optuna: bool = False) -> dict[str, Any]:
+    """Arguments of ``create_engine``. ``for_optuna``: of the engine that writes its copy.
 
-    Our own commits do; they follow Optuna's in the same log, so a copy noted as made is on the disk.
+    On SQLite its commits need not be on disk at once. Our own do; they follow Optuna's in the same log, so a copy noted
+    as made is on the disk. On PostgreSQL its connections are tried before each use. Ours are not: a transaction that
+    finds its connection dead is tried again anyhow, and a round trip for each one is a tenth of what they cost.
     """
     if urls.is_sqlite(url):
         connect = {"timeout": SQLITE_BUSY_S}
-        return {"plugins": [PLUGIN], "lamsearch_lazy": lazy, "hide_parameters": True, "connect_args": connect}
+        return {"plugins": [PLUGIN], LAZY: for_optuna, "hide_parameters": True, "connect_args": connect}
     # Not lazy here: a server may crash and come back under a pass that goes on, and would never repeat what was lost.
     options = " ".join(f"-c {key}={value}" for key, value in _PG_SESSION.items())
     given = url.query.get("options", "")
     return {
         "plugins": [PLUGIN],
         "hide_parameters": True,
-        "pool_pre_ping": True,
+        "pool_pre_ping": for_optuna,
         "pool_size": 3,
         "connect_args": {**_PG_CONNECT, "options": f"{given} {options}".strip()},
     }
