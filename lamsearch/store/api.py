@@ -116,9 +116,9 @@ class Store(Copying):
         finally:
             self._tokens.discard(claim.token)
 
-    def release(self, claim: Claim) -> None:
-        """Give a claim back unfinished; no attempt is counted."""
-        self.database.write(lambda connection: leases.release(connection, claim))
+    def release(self, claim: Claim, *, begun: bool = True) -> None:
+        """Give a claim back unfinished; no attempt is counted, and if it was not ``begun`` no execution."""
+        self.database.write(lambda connection: leases.release(connection, claim, begun=begun))
         self._tokens.discard(claim.token)
 
     def crashed(self, claims: Sequence[Claim], reason: str) -> None:

@@ -58,7 +58,7 @@ def record_and_claim(
     done: Sequence[tuple[Claim, Sequence[FoldResult]]],
     tokens: Sequence[str],
 ) -> tuple[list[bool], list[Claim]]:
-    """Store the results of claims (whether they were still held), and give a lease for each token, as far as they go.
+    """Store the results of claims (whether they were still held), and give a lease for each token, as far as fits go.
 
     One transaction: all of it happens, or nothing. The view has then seen what was written, so that its owner must
     forget it if the transaction fails.
@@ -71,6 +71,8 @@ def record_and_claim(
         if not isinstance(found, Claim):
             break
         claims.append(found)
+        if found.whole:
+            break
     return kept, claims
 
 

@@ -35,8 +35,7 @@ class Copying(Catalogue):
         ``then(storage)`` may write more of Optuna's copy, such as the verdict for the dashboard: one process at a time.
         ``in_turn``: leave it to the worker that did it a moment ago, which has Optuna loaded.
         """
-        another = partial(fleet.mirrored_by_another, study_id=study_id, worker_id=worker_id)
-        if in_turn and self.database.read(another):
+        if in_turn and not self._turn(study_id, worker_id):
             return False
         with self._mirror_lock, contextlib.suppress(UnknownStudy):
             mirror, token = self._optuna(), uuid.uuid4().hex
@@ -46,6 +45,12 @@ class Copying(Catalogue):
                 work = self.database.write(body)
             return work is not None and mirror.run(work, then)
         return True  # deleted: nothing to show
+
+    def _turn(self, study_id: int, worker_id: int | None) -> bool:
+        """Whether it is this worker's turn. It is taken before Optuna is imported: a second of a core's time."""
+        if self.database.read(lambda connection: fleet.mirrored_by_another(connection, study_id, worker_id)):
+            return False
+        return self.database.write(lambda connection: fleet.take_turn(connection, study_id, worker_id))
 
     def judge(self, claim: Claim, epoch: int, mean: float) -> str | None:
         """Report the mean score over the folds after ``epoch`` (from 1) to Optuna; its pruner's reason to stop, if any.

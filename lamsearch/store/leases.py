@@ -107,10 +107,13 @@ def finish(connection: Connection, claim: Claim) -> bool:
     return connection.execute(_finish, {**place, "mine": claim.token}).rowcount > 0
 
 
-def release(connection: Connection, claim: Claim) -> None:
-    """Give a lease back unfinished (a stop): no attempt is counted."""
-    connection.execute(delete(leases).where(leases.c.token == claim.token, leases.c.attempts == 0))
-    connection.execute(update(leases).where(leases.c.token == claim.token).values(worker_id=None, token=None))
+def release(connection: Connection, claim: Claim, *, begun: bool) -> None:
+    """Give a lease back unfinished (a stop): no attempt is counted. Not ``begun``: it was no executed fit either."""
+    mine = leases.c.token == claim.token
+    given = connection.execute(delete(leases).where(mine, leases.c.attempts == 0)).rowcount
+    given += connection.execute(update(leases).where(mine).values(worker_id=None, token=None)).rowcount
+    if given and not begun:
+        connection.execute(_begun, {"study": claim.study_id, "fits": -len(claim.keys)})
 
 
 def crashed(connection: Connection, claims: Sequence[Claim], reason: str, service: ServiceConfig) -> None:
