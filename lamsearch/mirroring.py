@@ -17,6 +17,9 @@ VERDICT_EVERY_S = 60.0
 MIRROR_SHARE = 50
 """Optuna's copy is brought up to date at most this many of its own durations apart: about 2 % of the time."""
 
+LOOK_S = 10.0
+"""How long a worker that has left the copy to another one does not ask again."""
+
 FINISH_S = 60.0
 """How long a worker that has nothing else to do waits for copies that another one is writing."""
 
@@ -32,19 +35,24 @@ class Mirroring:
         self._waiting_since: float | None = None
         self._said = ""
 
+    @property
+    def due(self) -> bool:
+        """The next ``bring`` may be a pass, and take a while."""
+        return time.monotonic() >= self._next_mirror
+
     def bring(self, study: StudyRow, *, now: bool = False) -> bool:
         """Bring the copy of ``study`` up to date, and now and then the dashboard's verdict.
 
         False if that is left to another worker, or to a later call.
         """
         self._whole.discard(study.id)
-        began = time.monotonic()
-        if not now and began < self._next_mirror:
+        if not now and not self.due:
             return False
+        began = time.monotonic()
         verdict = now or began >= self._next_verdict
         whole = self._pass(study, partial(self._publish, study) if verdict else None, in_turn=not now)
         took = time.monotonic() - began
-        self._next_mirror = time.monotonic() + MIRROR_SHARE * took
+        self._next_mirror = time.monotonic() + max(0.0 if whole else LOOK_S, MIRROR_SHARE * took)
         if verdict:
             self._next_verdict = time.monotonic() + max(VERDICT_EVERY_S, MIRROR_SHARE * took)
         return whole

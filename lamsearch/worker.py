@@ -66,6 +66,7 @@ class Worker:
         self.heart = Heart()
         self._ready: dict[int, Ready] = {}
         self._refused: set[int] = set()
+        self._ahead: dict[int, list[Claim]] = {}
         self.mirroring = Mirroring(store, 0, self._say)
 
     def run(self) -> int:
@@ -79,6 +80,7 @@ class Worker:
         try:
             with beating(self.store, self.worker_id, every_s=self.store.service.beat_s) as self.heart:
                 self._serve()
+                self._give_back([])
         finally:
             self.store.free_worker(self.worker_id, reason="")
         refused = self._refused and self.options.exit_when_done and not self.stop()
@@ -87,10 +89,11 @@ class Worker:
     def _serve(self) -> None:
         while not self.stop():
             studies = self._open_studies()
+            self._give_back(studies)
             if not studies and self.mirroring.finished(self._wanted) and self.options.exit_when_done:
                 return
             # A list: every open study gets its turn, whatever the ones before it had to do.
-            if not any([self._step(study) for study in studies]):  # noqa: C419
+            if not any([self._step(study, alone=len(studies) == 1) for study in studies]):  # noqa: C419
                 self.stop.wait(self.store.service.poll_s)
 
     def _open_studies(self) -> list[StudyRow]:
@@ -100,8 +103,8 @@ class Worker:
     def _wanted(self, study: StudyRow) -> bool:
         return not self.options.studies or study.name in self.options.studies
 
-    def _step(self, study: StudyRow) -> bool:
-        """One claim of one study, worked off. False if there was nothing to do."""
+    def _step(self, study: StudyRow, *, alone: bool) -> bool:
+        """One claim of one study, worked off. False if there was nothing to do. ``alone``: no other study waits."""
         if self.stop():
             return True
         try:
@@ -113,8 +116,10 @@ class Worker:
         claims = self._claims(study, ready.executor.members)
         for whole in [claim for claim in claims if claim.whole]:
             self._work_off(study, (whole,), partial(self._lockstep, whole, ready))
-        for fits in batches([claim for claim in claims if not claim.whole]):
-            self._work_off(study, fits, partial(self._fit, fits, ready.executor))
+        together = batches([claim for claim in claims if not claim.whole])
+        for fits in together:
+            ahead = ready.executor.members if alone and fits is together[-1] else 0
+            self._work_off(study, fits, partial(self._fit, fits, ready.executor, ahead))
         if not claims:
             return self._conclude(study, ready)
         self.mirroring.bring(study)
@@ -122,7 +127,7 @@ class Worker:
 
     def _claims(self, study: StudyRow, n: int) -> list[Claim]:
         """Up to ``n`` leases: as many members as the executor trains at once."""
-        claims: list[Claim] = []
+        claims = self._ahead.pop(study.id, [])
         while len(claims) < n:
             claim = self.store.claim(study.id, self.worker_id)
             if not isinstance(claim, Claim):
@@ -131,6 +136,12 @@ class Worker:
             if claim.whole:
                 break
         return claims
+
+    def _give_back(self, serving: Sequence[StudyRow]) -> None:
+        """Release what was claimed ahead of studies that have ended meanwhile."""
+        for study_id in self._ahead.keys() - {study.id for study in serving}:
+            for claim in self._ahead.pop(study_id):
+                self.store.release(claim, begun=False)
 
     def _made_ready(self, study: StudyRow) -> Ready:
         """The study's data in this process. Raises InputError if they are not the study's."""
@@ -173,13 +184,15 @@ class Worker:
         failed = [row.failed for row in self.store.table(study.id).slots if row.failed is not None]
         return f"all λ's failed, the last: {failed[-1]}; `lamsearch run --retry-failed` tries again" if failed else ""
 
-    def _fit(self, claims: Sequence[Claim], executor: Executor) -> bool:
-        """One fold fit of each claim, together; False if one was superseded."""
+    def _fit(self, claims: Sequence[Claim], executor: Executor, ahead: int) -> bool:
+        """One fold fit of each claim, together; False if one was superseded. Up to ``ahead`` claims follow at once."""
         members = [Member(*claim.keys[0], claim.lam_over_m) for claim in claims]
         results = executor.train(members, stop=lambda: self._stopping(*claims))
-        pairs = zip(claims, results, strict=True)
-        # A list: every result is recorded, whatever became of the one before.
-        return all([self.store.record(claim, self._signed(result, executor)) for claim, result in pairs])  # noqa: C419
+        done = [(claim, [self._signed(result, executor)]) for claim, result in zip(claims, results, strict=True)]
+        # Not before a pass over Optuna's copy, which may take a while: others may need the next fit sooner.
+        n = 0 if self.stop() or self.mirroring.due else ahead
+        kept, self._ahead[claims[0].study_id] = self.store.record_and_claim(done, n)
+        return all(kept)
 
     def _lockstep(self, claim: Claim, ready: Ready) -> bool:
         """A whole trial under an epoch pruner; False if superseded."""

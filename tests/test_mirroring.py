@@ -77,3 +77,12 @@ def test_a_copy_that_is_whole_is_not_written_again() -> None:
     assert ours.finished(anything)
     assert ours.finished(anything)
     assert store.calls == 1
+
+
+def test_a_worker_that_left_the_copy_to_another_does_not_ask_after_every_fit() -> None:
+    ours, store, _ = watched(lambda: False)
+    assert ours.due
+    for _ in range(3):
+        assert not ours.bring(Study())  # type: ignore[arg-type]
+    assert not ours.due
+    assert store.calls == 1

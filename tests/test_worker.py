@@ -159,6 +159,55 @@ def test_a_stop_releases_the_lease_at_once_and_counts_no_attempt(
     assert all(row.failed is None for row in store.table(study.id).slots)
 
 
+@pytest.mark.parametrize("end", ["stop", "study"])
+def test_a_claim_taken_ahead_is_given_back_if_it_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """The worker is told to stop, or its study is stopped, between a result with the next claim and the next fit."""
+    store, study = opened(tmp_path, study_config(), ServiceConfig(poll_s=0.05))
+    stop, record, taken = Stop(), Store.record_and_claim, list[object]()
+
+    def ending(self: Store, *given: object) -> object:
+        kept, ahead = record(self, *given)  # type: ignore[arg-type]
+        taken.extend(ahead)
+        if ahead and end == "stop":
+            stop.set()
+        elif ahead:
+            store.set_state("small", "stopped")
+        return kept, ahead
+
+    monkeypatch.setattr(Store, "record_and_claim", ending)
+    assert serve(store, stop)[0] == 0
+    monkeypatch.undo()
+    assert len(taken) == 1
+    assert store.executed(study.id) == len(store.results(study.id))
+    store.set_state("small", "open")
+    serve(store)
+    assert store.executed(study.id) == len(store.results(study.id)), "nothing was done twice"
+    assert all(row.failed is None for row in store.table(study.id).slots)
+
+
+def test_studies_take_turns_and_meanwhile_nothing_is_claimed_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, first = opened(tmp_path, study_config(search={"trials": 2}))
+    config = study_config(search={"trials": 6}).model_copy(update={"name": "other"})
+    second = store.submit(config, preparation.facts(config)[1])
+    record, asked = Store.record_and_claim, list[int]()
+
+    def asking(self: Store, done: object, n: int) -> object:
+        asked.append(n)
+        return record(self, done, n)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "record_and_claim", asking)
+    serve(store)
+    began = sorted((row.started_at, number) for number in (first.id, second.id) for row in store.results(number))
+    order = [number for _, number in began]
+    assert set(order[:2]) == set(order[2:4]) == {first.id, second.id}
+    assert set(asked[:6]) == {0}
+    assert 1 in asked
+
+
 def test_a_worker_with_other_data_refuses_in_one_line(tmp_path: Path) -> None:
     config = study_config()
     store = Store(str(tmp_path / "study.db"), service=QUICK)
@@ -279,15 +328,15 @@ def test_the_command_of_a_dossier_repeats_the_study(tmp_path: Path) -> None:
 
 def test_a_study_ended_by_time_says_so_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = opened(tmp_path, study_config(search={"trials": 9}))
-    stop, record = Stop(), Store.record
+    stop, record = Stop(), Store.record_and_claim
 
-    def counted(self: Store, *claim_and_results: object) -> bool:
-        done = record(self, *claim_and_results)  # type: ignore[arg-type]
+    def counted(self: Store, *given: object) -> object:
+        done = record(self, *given)  # type: ignore[arg-type]
         if len(self.results(1)) == 4:
             stop.set()
         return done
 
-    monkeypatch.setattr(Store, "record", counted)
+    monkeypatch.setattr(Store, "record_and_claim", counted)
     serve(store, stop)
     monkeypatch.undo()
     store.set_state("small", "closing")

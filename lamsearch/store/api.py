@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from lamsearch.errors import UnknownStudy
-from lamsearch.records import BASELINE, FoldResult, Stopped
-from lamsearch.store import claims, fleet, leases, studies, tables
-from lamsearch.store.catalogue import Catalogue
+from lamsearch.records import FoldResult, Stopped
+from lamsearch.store import claims, fleet, leases, results, studies, tables
+from lamsearch.store.copying import Copying
 from lamsearch.store.engine import NoTables
 from lamsearch.store.proposals import propose_cohort
 from lamsearch.store.rows import Claim, Done, StudyRow, Wait, WorkerInfo, WorkerRow
 from lamsearch.store.view import View
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
+    pass
 
 
-class Store(Catalogue):
+class Store(Copying):
     """One per process; thread-safe.
 
     Raises InputError at once for a database that cannot be used; later StorageFull or StorageUnavailable.
@@ -50,46 +49,76 @@ class Store(Catalogue):
     def claim(self, study_id: int, worker_id: int) -> Claim | Wait | Done:
         """A lease on the first fit that is wanted and that nobody holds. A study that was deleted has stopped."""
         try:
-            return self._claim(study_id, worker_id)
+            return self._claim(study_id, worker_id, uuid.uuid4().hex)
         except UnknownStudy:
             return Done(state="stopped")
 
-    def _claim(self, study_id: int, worker_id: int) -> Claim | Wait | Done:
-        token = uuid.uuid4().hex
+    def _claim(self, study_id: int, worker_id: int, token: str) -> Claim | Wait | Done:
         with self._view_lock:
-            view, row = self._warm(study_id)
-            n_folds = row.config.search.folds
-            body = partial(
-                claims.claim, view=view, worker_id=worker_id, token=token, n_folds=n_folds, service=self.service
-            )
+            asker, row = self._asker(study_id, worker_id)
             while True:
-                found = self.database.write(body)
+                found = self.database.write(partial(claims.claim, asker=asker, token=token))
                 if isinstance(found, claims.Propose):
-                    self._propose(view, row, found.cohort)
+                    self._propose(asker.view, row, found.cohort)
                 elif not isinstance(found, claims.Again):
                     return self._keep(found)
 
-    def record(self, claim: Claim, *results: FoldResult) -> bool:
+    def _asker(self, study_id: int, worker_id: int) -> tuple[claims.Asker, StudyRow]:
+        view, row = self._warm(study_id)
+        n_folds = row.config.search.folds
+        return claims.Asker(view=view, worker_id=worker_id, n_folds=n_folds, service=self.service), row
+
+    def record(self, claim: Claim, *found: FoldResult) -> bool:
         """Store the results of a claim (all its folds at once); False if it was superseded: discard and go on."""
         try:
-            return self.database.write(lambda connection: claims.record(connection, claim, results))
+            return self.database.write(lambda connection: results.record(connection, claim, found))
         except UnknownStudy:
             return False
         finally:
             self._tokens.discard(claim.token)
+
+    def record_and_claim(
+        self, done: Sequence[tuple[Claim, Sequence[FoldResult]]], n: int
+    ) -> tuple[list[bool], list[Claim]]:
+        """``record`` of claims of one study and one worker, and up to ``n`` new claims, in one transaction.
+
+        If that fails, it is left at what each of them would have done by itself.
+        """
+        study_id, worker_id = done[0][0].study_id, done[0][0].worker_id
+        tokens = [uuid.uuid4().hex for _ in range(n)]
+        with self._view_lock, contextlib.suppress(UnknownStudy):
+            asker, _ = self._asker(study_id, worker_id)
+            shown = self._views.pop(study_id)  # if this fails, the picture shows what may not have happened
+            both = self.database.write_once(lambda on: claims.record_and_claim(on, asker, done, tokens))
+            if both is not None:
+                self._views[study_id] = shown
+                self._tokens.difference_update(claim.token for claim, _ in done)
+                self._tokens.update(claim.token for claim in both[1])
+                return both
+        kept = [self.record(claim, *found) for claim, found in done]
+        # With the same tokens: what was given, though nobody heard of it, is ours.
+        return kept, list(self._claims(study_id, worker_id, tokens))
+
+    def _claims(self, study_id: int, worker_id: int, tokens: Iterable[str]) -> Iterator[Claim]:
+        with contextlib.suppress(UnknownStudy):
+            for token in tokens:
+                found = self._claim(study_id, worker_id, token)
+                if not isinstance(found, Claim):
+                    return
+                yield found
 
     def prune(self, claim: Claim, stopped: Stopped) -> bool:
         """End the whole trial of a claim on the word of an epoch pruner; False if it was superseded."""
         try:
-            return self.database.write(lambda connection: claims.prune(connection, claim, stopped))
+            return self.database.write(lambda connection: results.prune(connection, claim, stopped))
         except UnknownStudy:
             return False
         finally:
             self._tokens.discard(claim.token)
 
-    def release(self, claim: Claim) -> None:
-        """Give a claim back unfinished; no attempt is counted."""
-        self.database.write(lambda connection: leases.release(connection, claim))
+    def release(self, claim: Claim, *, begun: bool = True) -> None:
+        """Give a claim back unfinished; no attempt is counted, and if it was not ``begun`` no execution."""
+        self.database.write(lambda connection: leases.release(connection, claim, begun=begun))
         self._tokens.discard(claim.token)
 
     def crashed(self, claims: Sequence[Claim], reason: str) -> None:
@@ -141,7 +170,7 @@ class Store(Catalogue):
     def store_answer(self, study_id: int, answer: Mapping[str, Any], claim: Claim | None = None) -> bool:
         """Keep the answer; the study is done. False if the claim was lost, or the study has grown meanwhile."""
         try:
-            return self.database.write(lambda connection: claims.store_answer(connection, study_id, answer, claim))
+            return self.database.write(lambda connection: results.store_answer(connection, study_id, answer, claim))
         finally:
             if claim is not None:
                 self._tokens.discard(claim.token)
@@ -150,8 +179,9 @@ class Store(Catalogue):
         """Note a scoring on the test set, unless that ``lam_over_m`` and ``protocol`` are known; all of them."""
 
         def body(connection: Connection) -> list[dict[str, Any]]:
-            study = studies.lock(connection, study_id)
-            known: list[dict[str, Any]] = json.loads(study.looks)
+            studies.lock(connection, study_id)
+            query = select(tables.studies.c.looks).where(tables.studies.c.id == study_id)
+            known: list[dict[str, Any]] = json.loads(connection.execute(query).scalar_one())
             what = (look["lam_over_m"], look["protocol"])
             if all((old["lam_over_m"], old["protocol"]) != what for old in known):
                 known.append(dict(look))
@@ -160,48 +190,6 @@ class Store(Catalogue):
             return known
 
         return self.database.write(body)
-
-    # Optuna's copy
-
-    def mirror(
-        self,
-        study_id: int,
-        worker_id: int | None = None,
-        *,
-        then: Callable[[RDBStorage], None] | None = None,
-        in_turn: bool = False,
-    ) -> bool:
-        """Bring Optuna's trials up to date. False if another process is at it: call again when it matters.
-
-        ``then(storage)`` may write more of Optuna's copy, such as the verdict for the dashboard: one process at a time.
-        ``in_turn``: leave it to the worker that did it a moment ago, which has Optuna loaded.
-        """
-        another = partial(fleet.mirrored_by_another, study_id=study_id, worker_id=worker_id)
-        if in_turn and self.database.read(another):
-            return False
-        with self._mirror_lock, contextlib.suppress(UnknownStudy):
-            mirror, token = self._optuna(), uuid.uuid4().hex
-            with self._view_lock:
-                view, _ = self._warm(study_id)
-                body = partial(mirror.begin, view=view, worker_id=worker_id, token=token)
-                work = self.database.write(body)
-            return work is not None and mirror.run(work, then)
-        return True  # deleted: nothing to show
-
-    def judge(self, claim: Claim, epoch: int, mean: float) -> str | None:
-        """Report the mean score over the folds after ``epoch`` (from 1) to Optuna; its pruner's reason to stop, if any.
-
-        The baseline is never pruned.
-        """
-        if claim.keys[0].slot == BASELINE:
-            return None
-        with self._view_lock:
-            _, row = self._view(claim.study_id)
-        while (trial_id := self.database.read(lambda connection: claims.trial_id(connection, claim))) is None:
-            if not self.mirror(claim.study_id, claim.worker_id):
-                time.sleep(self.service.poll_s)
-        with self._mirror_lock:
-            return self._optuna().judge(row, trial_id, epoch, mean)
 
     def _propose(self, view: View, row: StudyRow, cohort: int) -> None:
         values = propose_cohort(row.config.search, cohort, view.table())

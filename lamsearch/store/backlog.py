@@ -15,7 +15,7 @@ from lamsearch.records import BASELINE, FitKey, Parked
 from lamsearch.rules import EPOCH_PRUNERS
 from lamsearch.store import leases
 from lamsearch.store.optuna_study import Shown, evidence, lam_of, running_means, sign
-from lamsearch.store.rows import StudyRow, study_row
+from lamsearch.store.rows import STUDY, StudyRow, study_row
 from lamsearch.store.studies import lock
 from lamsearch.store.tables import fold_results, now, slots, studies
 from lamsearch.store.tables import leases as lease_table
@@ -63,16 +63,17 @@ def begin(connection: Connection, view: View, worker_id: int | None, token: str,
             expires=now() + lease_s,
         )
     )
+    described = study_row(connection.execute(select(*STUDY).where(studies.c.id == study.id)).one())
     turn = {"mirrored_by": worker_id, "mirrored_at": now()}
     connection.execute(update(studies).where(studies.c.id == study.id).values(**turn))
     _reopen(connection, study.id)
     view.refresh(connection, study.slots_version)
     plan = view.plan(closing=False)
     return Backlog(
-        study=study_row(study),
+        study=described,
         optuna_ids=(study.optuna_study_id, study.optuna_baseline_id),
         trials_seen=study.trials_seen,
-        slots=_behind(connection, view, study, settled=plan.done),
+        slots=_behind(connection, view, described, settled=plan.done),
         parked=plan.parked,
         settled=plan.done,
         token=token,
@@ -215,14 +216,14 @@ def _reopen(connection: Connection, study_id: int) -> None:
     )
 
 
-def _behind(connection: Connection, view: View, study: Row[Any], *, settled: bool) -> Sequence[Row[Any]]:
+def _behind(connection: Connection, view: View, study: StudyRow, *, settled: bool) -> Sequence[Row[Any]]:
     """Slots whose trial lacks something. All trials of a cohort are made when its first fit starts, in slot order."""
     mine = and_(slots.c.study_id == view.study_id, slots.c.told.is_(None), slots.c.lam_over_m.is_not(None))
     if settled:
         return connection.execute(select(slots).where(mine).order_by(slots.c.slot)).all()
     news = or_(slots.c.n_results > slots.c.n_mirrored, slots.c.failed.is_not(None), slots.c.stopped.is_not(None))
     if study.state not in RUNNING:  # ended by time: what waited for replicates
-        news = or_(news, slots.c.n_results >= study_row(study).config.search.folds)
+        news = or_(news, slots.c.n_results >= study.config.search.folds)
     dirty = connection.execute(select(slots).where(mine, news)).all()
     leased = {key.slot for key in leases.of_fits(connection, view.study_id)}
     cohorts = {view.slot(slot).cohort for slot in leased if slot != BASELINE}

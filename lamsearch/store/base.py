@@ -13,7 +13,7 @@ from lamsearch.config import ServiceConfig
 from lamsearch.errors import UnknownStudy
 from lamsearch.store import studies, tables, urls
 from lamsearch.store.engine import Database, NoTables
-from lamsearch.store.rows import StudyRow, study_row
+from lamsearch.store.rows import STUDY, StudyRow, study_row
 from lamsearch.store.view import PlannerOf, View, lamsearch_planner
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Base:
 
     def _view(self, study_id: int) -> tuple[View, StudyRow]:
         if study_id not in self._views:
-            query = select(tables.studies).where(tables.studies.c.id == study_id)
+            query = select(*STUDY).where(tables.studies.c.id == study_id)
             row = self.database.read(lambda connection: connection.execute(query).one_or_none())
             if row is None:
                 raise UnknownStudy(f"number {study_id}", self.database.read(studies.names))

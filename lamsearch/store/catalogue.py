@@ -15,7 +15,7 @@ from lamsearch.store import claims, studies, tables
 from lamsearch.store.base import Base
 from lamsearch.store.engine import NoTables
 from lamsearch.store.health import Health, health
-from lamsearch.store.rows import StudyRow, StudyState, fold_result, study_row
+from lamsearch.store.rows import STUDY, StudyRow, StudyState, fold_result, study_row
 from lamsearch.store.view import PlanLike
 
 RATE_OVER_S = 300.0
@@ -52,7 +52,7 @@ class Catalogue(Base):
         """All studies, the oldest first. A new database has none."""
 
         def rows(connection: Connection) -> list[StudyRow]:
-            return [study_row(row) for row in connection.execute(select(tables.studies).order_by(tables.studies.c.id))]
+            return [study_row(row) for row in connection.execute(select(*STUDY).order_by(tables.studies.c.id))]
 
         try:
             return self._read(rows)
@@ -63,7 +63,7 @@ class Catalogue(Base):
         """Studies that are done, but Optuna's copy does not show every λ's end: time was up, or its writer died."""
         slot, study = tables.slots.c, tables.studies.c
         untold = select(slot.study_id).where(slot.told.is_(None), slot.lam_over_m.is_not(None))
-        query = select(tables.studies).where(study.state == "done", study.id.in_(untold)).order_by(study.id)
+        query = select(*STUDY).where(study.state == "done", study.id.in_(untold)).order_by(study.id)
         return self.database.read(lambda connection: [study_row(row) for row in connection.execute(query)])
 
     def study(self, name: str) -> StudyRow:

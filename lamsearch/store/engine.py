@@ -1,21 +1,14 @@
-"""Connections that are safe for many processes, and the retry loop around every transaction.
-
-SQLite: WAL, a busy timeout, and BEGIN IMMEDIATE, because a deferred transaction that turns from reading to
-writing fails at once when another process has written in between. PostgreSQL: sessions in UTC with server-side
-timeouts, so that a process which vanishes while it holds a lock is cut off. The same settings reach the engine that
-Optuna makes for itself, through SQLAlchemy's plugin hook: they must hold while its constructor runs.
-"""
+"""The database: short transactions, and the retry loop around every one of them."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.dialects import plugins
-from sqlalchemy.engine import URL, CreateEnginePlugin
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from lamsearch.config import ServiceConfig
@@ -23,100 +16,13 @@ from lamsearch.errors import InputError, StorageFull, StorageUnavailable
 from lamsearch.store import urls
 from lamsearch.store.faults import Fault, classify, in_words, unreachable_host
 from lamsearch.store.holders import lock_holder
-
-PLUGIN = "lamsearch_safe"
-READING = "lamsearch_reading"
-"""Execution option of a connection that only reads: on SQLite it takes no write lock."""
-
-SQLITE_BUSY_S = 2
-"""How long SQLite itself waits for a lock, deaf to signals; the retry loop waits on, and is not."""
+from lamsearch.store.sessions import READ_ONLY, READING, engine_kwargs
 
 LEAVING_S = 2.0  # patience with the database once this process has been asked to stop
 
 SILENT_S = 5.0  # failures that pass sooner are not spoken of
 
-_READ_ONLY = "lamsearch_read_only"
-_PG_SESSION = {
-    "idle_in_transaction_session_timeout": "60s",
-    "lock_timeout": "30s",
-    "statement_timeout": "60s",
-}
-_PG_CONNECT = {
-    "connect_timeout": 10,
-    "application_name": "lamsearch",
-    "keepalives": 1,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
-}
-
 T = TypeVar("T")
-
-
-class SafeEngine(CreateEnginePlugin):
-    """Makes an engine safe from its first connection on."""
-
-    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
-        self.read_only = bool(kwargs.pop(_READ_ONLY, False))
-        self.synchronous = "NORMAL" if kwargs.pop("lamsearch_lazy", False) else "FULL"
-
-    def update_url(self, url: URL) -> URL:
-        """Our argument came beside the URL, not in it."""
-        return url
-
-    def engine_created(self, engine: Engine) -> None:
-        """Attach the listeners. https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable"""
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", self._on_connect)
-            event.listen(engine, "begin", _on_begin)
-        else:
-            event.listen(engine, "connect", _pin_time_zone)
-
-    def _on_connect(self, connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_S * 1000}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if self.read_only:
-            connection.execute("PRAGMA query_only = ON")
-            return
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {self.synchronous}")
-
-
-plugins.register(PLUGIN, __name__, SafeEngine.__name__)
-
-
-def _pin_time_zone(connection: Any, _record: Any) -> None:
-    # PGTZ in somebody's environment is stronger than the connection's options.
-    connection.execute("SET TIME ZONE 'UTC'")
-    connection.commit()
-
-
-def _on_begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(READING, False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def engine_kwargs(url: URL, *, lazy: bool = False) -> dict[str, Any]:
-    """Arguments of ``create_engine``. ``lazy``: in SQLite, for Optuna's copy: its commits need not be on disk at once.
-
-    Our own commits do; they follow Optuna's in the same log, so a copy noted as made is on the disk.
-    """
-    if urls.is_sqlite(url):
-        connect = {"timeout": SQLITE_BUSY_S}
-        return {"plugins": [PLUGIN], "lamsearch_lazy": lazy, "hide_parameters": True, "connect_args": connect}
-    # Not lazy here: a server may crash and come back under a pass that goes on, and would never repeat what was lost.
-    options = " ".join(f"-c {key}={value}" for key, value in _PG_SESSION.items())
-    given = url.query.get("options", "")
-    return {
-        "plugins": [PLUGIN],
-        "hide_parameters": True,
-        "pool_pre_ping": True,
-        "pool_size": 3,
-        "connect_args": {**_PG_CONNECT, "options": f"{given} {options}".strip()},
-    }
 
 
 class Database:
@@ -141,7 +47,7 @@ class Database:
         kwargs = engine_kwargs(url)
         if read_only and urls.is_sqlite(url):
             url = urls.reading(url)
-            kwargs[_READ_ONLY] = True
+            kwargs[READ_ONLY] = True
         try:
             self.engine = create_engine(url, **kwargs)
         except ImportError:
@@ -157,7 +63,7 @@ class Database:
         return urls.masked(self.url)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction that takes no write lock."""
+        """Run ``work``, which only reads: on SQLite in one transaction, on PostgreSQL each statement by itself."""
         return self.retrying(lambda: self._transaction(work, reading=True))
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -165,6 +71,18 @@ class Database:
         if self.read_only:
             raise InputError(f"storage {self.masked} was opened read-only")
         return self.retrying(lambda: self._transaction(work, reading=False))
+
+    def write_once(self, work: Callable[[Connection], T]) -> T | None:
+        """As ``write``, but a passing failure is not tried again: None, and ``work`` may have been committed or not."""
+        try:
+            return self._transaction(work, reading=False)
+        except Exception as error:
+            fault = self._classify(error)
+            if fault is Fault.OURS:
+                raise
+            if fault is Fault.RETRY:
+                return None
+            raise self.raised(fault, error) from error
 
     def retrying(self, call: Callable[[], T]) -> T:
         """``call()``, again after each passing failure, with growing pauses; the last time when the deadline has come.
@@ -215,6 +133,9 @@ class Database:
     def _transaction(self, work: Callable[[Connection], T], *, reading: bool) -> T:
         with self.engine.connect() as raw:
             connection = raw.execution_options(**{READING: reading})
+            if reading and connection.dialect.name == "postgresql":
+                # A transaction costs two round trips, and at READ COMMITTED each statement reads anew all the same.
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             with connection.begin():
                 return work(connection)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, not_, select, update
 
 from lamsearch.records import BASELINE
 from lamsearch.rules import WHOLE
@@ -74,6 +74,16 @@ def _doing(connection: Connection) -> dict[int, list[str]]:
 
 def mirrored_by_another(connection: Connection, study_id: int, worker_id: int | None) -> bool:
     """True if another worker brought Optuna's copy up to date less than ``TURN_S`` ago, and is still there."""
-    lately = and_(studies.c.id == study_id, studies.c.mirrored_by != worker_id, studies.c.mirrored_at > now() - TURN_S)
+    return connection.scalar(select(studies.c.id).where(studies.c.id == study_id, _taken(worker_id))) is not None
+
+
+def take_turn(connection: Connection, study_id: int, worker_id: int | None) -> bool:
+    """Be the worker that brings Optuna's copy up to date; False if another one was quicker."""
+    free = update(studies).where(studies.c.id == study_id, not_(_taken(worker_id)))
+    return connection.execute(free.values(mirrored_by=worker_id, mirrored_at=now())).rowcount == 1
+
+
+def _taken(worker_id: int | None) -> ColumnElement[bool]:
     there = and_(workers.c.id == studies.c.mirrored_by, workers.c.left.is_(None), workers.c.last_beat > now() - TURN_S)
-    return connection.scalar(select(workers.c.id).join(studies, there).where(lately)) is not None
+    lately = and_(studies.c.mirrored_by != worker_id, studies.c.mirrored_at > now() - TURN_S)
+    return and_(studies.c.mirrored_by.is_not(None), lately, exists().where(there))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, text, update
+from sqlalchemy import Connection, Double, Integer, Row, Select, bindparam, delete, exists, insert, select, text, update
 
 from lamsearch.config import ServiceConfig
 from lamsearch.records import FitKey
@@ -27,15 +27,15 @@ LATE_FLOOR_S = 1.0
 
 def of_fits(connection: Connection, study_id: int) -> dict[FitKey, dict[int, Row[Any]]]:
     """Lease rows by key and copy: the live ones, and those that only keep a number of attempts. They are few."""
-    rows = connection.execute(
-        select(leases, workers.c.last_beat, workers.c.beat_s, workers.c.host, workers.c.pid)
-        .join(workers, leases.c.worker_id == workers.c.id, isouter=True)
-        .where(leases.c.study_id == study_id, leases.c.kind == "fit")
-    )
     found: dict[FitKey, dict[int, Row[Any]]] = {}
-    for row in rows:
+    for row in connection.execute(_of_fits, {"study": study_id}):
         found.setdefault(FitKey(row.slot, row.replicate, row.fold), {})[row.copy] = row
     return found
+
+
+def holders(connection: Connection, study_id: int) -> dict[int, Row[Any]]:
+    """The workers that hold leases of a study, by number."""
+    return {row.id: row for row in connection.execute(_holders, {"study": study_id})}
 
 
 def is_live(row: Row[Any], at: float) -> bool:
@@ -43,30 +43,23 @@ def is_live(row: Row[Any], at: float) -> bool:
     return row.worker_id is not None and row.expires > at
 
 
-def is_late(row: Row[Any], at: float, median_s: float | None) -> bool:
+def is_late(row: Row[Any], holder: Row[Any] | None, at: float, median_s: float | None) -> bool:
     """Its worker has missed two beats, or it takes far longer than others did."""
-    silent = row.last_beat is not None and at - row.last_beat > 2 * row.beat_s + LATE_FLOOR_S
+    silent = holder is not None and at - holder.last_beat > 2 * holder.beat_s + LATE_FLOOR_S
     slow = median_s is not None and at - row.started > LATE_FACTOR * median_s + LATE_FLOOR_S
     return silent or slow
 
 
-def give(
-    connection: Connection, study: Row[Any], claim: Claim, *, service: ServiceConfig, attempts: int, n_fits: int
-) -> None:
-    """Write the lease of ``claim`` in place of an unheld row with the same key, if there is one."""
-    values = {
-        "worker_id": claim.worker_id,
-        "token": claim.token,
-        "started": now(),
-        "expires": now() + service.grace_s,
-        "attempts": attempts,
-    }
-    place = _place(study.id, claim.kind, claim.lease_key, claim.copy)
-    if connection.execute(update(leases).where(*place).values(**values)).rowcount == 0:
-        at = _values(study.id, claim.kind, claim.lease_key, claim.copy)
-        connection.execute(insert(leases).values(**at, **values))
-    if n_fits:
-        connection.execute(update(studies).where(studies.c.id == study.id).values(executed=studies.c.executed + n_fits))
+def give(connection: Connection, claim: Claim, *, unheld: Row[Any] | None, grace_s: float) -> None:
+    """Write the lease of ``claim``, in place of the ``unheld`` row with the same key if there is one."""
+    values = {"worker_id": claim.worker_id, "token": claim.token, "grace_s": grace_s}
+    if unheld is None:
+        key = {**claim.lease_key._asdict(), "copy": claim.copy}
+        connection.execute(_new, {"study_id": claim.study_id, "kind": claim.kind, **key, **values})
+    else:
+        connection.execute(_again, {"lease": unheld.id, **values})
+    if claim.keys:
+        connection.execute(_begun, {"study": claim.study_id, "fits": len(claim.keys)})
 
 
 def lose(connection: Connection, study: Row[Any], row: Row[Any], *, reason: str, service: ServiceConfig) -> bool:
@@ -105,13 +98,22 @@ def held(connection: Connection, study_id: int, token: str) -> Row[Any] | None:
 
 def drop(connection: Connection, study_id: int, kind: str, key: FitKey) -> None:
     """Remove all copies: the work is done."""
-    connection.execute(delete(leases).where(*_place(study_id, kind, key, None)))
+    connection.execute(_drop, _place(study_id, kind, key))
 
 
-def release(connection: Connection, claim: Claim) -> None:
-    """Give a lease back unfinished (a stop): no attempt is counted."""
-    connection.execute(delete(leases).where(leases.c.token == claim.token, leases.c.attempts == 0))
-    connection.execute(update(leases).where(leases.c.token == claim.token).values(worker_id=None, token=None))
+def finish(connection: Connection, claim: Claim) -> bool:
+    """Remove all copies of a lease that is still held: the work is done. False, and nothing removed, if it was lost."""
+    place = _place(claim.study_id, claim.kind, claim.lease_key)
+    return connection.execute(_finish, {**place, "mine": claim.token}).rowcount > 0
+
+
+def release(connection: Connection, claim: Claim, *, begun: bool) -> None:
+    """Give a lease back unfinished (a stop): no attempt is counted. Not ``begun``: it was no executed fit either."""
+    mine = leases.c.token == claim.token
+    given = connection.execute(delete(leases).where(mine, leases.c.attempts == 0)).rowcount
+    given += connection.execute(update(leases).where(mine).values(worker_id=None, token=None)).rowcount
+    if given and not begun:
+        connection.execute(_begun, {"study": claim.study_id, "fits": -len(claim.keys)})
 
 
 def crashed(connection: Connection, claims: Sequence[Claim], reason: str, service: ServiceConfig) -> None:
@@ -175,12 +177,32 @@ def _restarted_since(connection: Connection, started: float) -> bool:
     return begun is not None and begun > started
 
 
-def _values(study_id: int, kind: str, key: FitKey, copy: int) -> dict[str, Any]:
-    return {"study_id": study_id, "kind": kind, **key._asdict(), "copy": copy}
+def _place(study_id: int, kind: str, key: FitKey) -> dict[str, Any]:
+    return {f"at_{name}": value for name, value in {"study_id": study_id, "kind": kind, **key._asdict()}.items()}
 
 
-def _place(study_id: int, kind: str, key: FitKey, copy: int | None) -> list[Any]:
-    values = _values(study_id, kind, key, copy or 0)
-    if copy is None:
-        del values["copy"]
-    return [leases.c[name] == value for name, value in values.items()]
+# Written out once: to build a statement takes longer than the database needs to answer it.
+
+_of_fits = select(
+    *(leases.c[name] for name in ("id", "kind", "slot", "replicate", "fold", "copy")),
+    *(leases.c[name] for name in ("worker_id", "token", "started", "expires", "attempts")),
+).where(leases.c.study_id == bindparam("study"), leases.c.kind == "fit")
+_holders: Select[Any] = select(
+    *(workers.c[name] for name in ("id", "host", "pid", "beat_s", "last_beat")),
+).where(workers.c.id.in_(select(leases.c.worker_id).where(leases.c.study_id == bindparam("study"))))
+_new = insert(leases).values(started=now(), expires=now() + bindparam("grace_s", type_=Double()))
+_again = (
+    update(leases)
+    .where(leases.c.id == bindparam("lease"))
+    .values(started=now(), expires=now() + bindparam("grace_s", type_=Double()))
+)
+_begun = (
+    update(studies)
+    .where(studies.c.id == bindparam("study"))
+    .values(executed=studies.c.executed + bindparam("fits", type_=Integer()))
+)
+_there = [leases.c[name] == bindparam(f"at_{name}") for name in ("study_id", "kind", "slot", "replicate", "fold")]
+_drop = delete(leases).where(*_there)
+_own = leases.alias()
+_held = (_own.c.study_id == bindparam("at_study_id"), _own.c.token == bindparam("mine"))
+_finish = delete(leases).where(*_there, exists().where(*_held))

@@ -23,8 +23,9 @@ from sqlalchemy import text
 
 from lamsearch.config import StudyConfig
 from lamsearch.errors import InputError
-from lamsearch.store.engine import READING, Database, engine_kwargs
+from lamsearch.store.engine import Database
 from lamsearch.store.rows import StudyRow
+from lamsearch.store.sessions import READING, engine_kwargs
 from lamsearch.store.tables import SCHEMA_LOCK
 
 BASELINE_SUFFIX = "/baseline"
@@ -57,7 +58,7 @@ def open_storage(database: Database, *, create: bool) -> RDBStorage:
     url = database.url.render_as_string(hide_password=False)
 
     def construct() -> RDBStorage:
-        kwargs = engine_kwargs(database.url, lazy=True)
+        kwargs = engine_kwargs(database.url, for_optuna=True)
         try:
             storage = RDBStorage(
                 url.replace("{", "{{").replace("}", "}}"),  # Optuna formats the URL as a template

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import uuid
@@ -9,11 +10,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Row
+from sqlalchemy import Row, and_
 
 from lamsearch.config import StudyConfig, parse_study
 from lamsearch.records import EpochScore, FitKey, FoldResult
 from lamsearch.rules import WHOLE
+from lamsearch.store.tables import studies
+
+STUDY: tuple[Any, ...] = (
+    *(studies.c[name] for name in ("id", "name", "config", "facts", "state", "reason", "created_at", "deadline")),
+    and_(studies.c.answer.is_not(None), studies.c.answered_generation == studies.c.generation).label("answered"),
+)
+"""The columns of a ``StudyRow``: without the answer, which is long."""
 
 StudyState = Literal["open", "closing", "stopped", "done", "failed"]
 
@@ -109,19 +117,24 @@ class Done:
 
 
 def study_row(row: Row[Any]) -> StudyRow:
-    """From a row of ``tables.studies``."""
-    config = parse_study(json.loads(row.config), where=f"stored study {row.name}")
+    """From a row of ``STUDY``."""
     return StudyRow(
         id=row.id,
         name=row.name,
-        config=config,
+        config=_config(row.config, row.name),
         facts=json.loads(row.facts),
         state=row.state,
         reason=row.reason,
         created_at=row.created_at,
         deadline=row.deadline,
-        answered=row.answer is not None and row.answered_generation == row.generation,
+        answered=bool(row.answered),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _config(text: str, name: str) -> StudyConfig:
+    """Frozen, so one will do: a worker looks at its study after every fit."""
+    return parse_study(json.loads(text), where=f"stored study {name}")
 
 
 def result_values(result: FoldResult) -> dict[str, Any]:

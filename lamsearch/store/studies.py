@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, text, update
 
 from lamsearch.config import StudyConfig, flatten, identity
 from lamsearch.errors import StudyConflict, UnknownStudy
 from lamsearch.records import BASELINE
 from lamsearch.store.proposals import cohort_sizes, model_based, propose
-from lamsearch.store.rows import StudyRow, StudyState, study_row
+from lamsearch.store.rows import STUDY, StudyRow, StudyState, study_row
 from lamsearch.store.tables import SCHEMA_VERSION, fold_results, leases, now, slots, studies
 
 SUBMIT_LOCK = 7_214_306_002
@@ -25,12 +25,14 @@ Origin = Literal["budget", "extend"]
 
 
 def lock(connection: Connection, study_id: int) -> Row[Any]:
-    """Take the study's lock until the transaction ends, and read its row (with ``now``). Raises UnknownStudy.
+    """Take the study's lock until the transaction ends, and read its row (with ``now``, and without the long texts).
+
+    Raises UnknownStudy.
 
     On SQLite the transaction has the database's only write lock already.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:space, :study)"), {"space": 7214306, "study": study_id})
+        connection.execute(_lock, {"space": 7214306, "study": study_id})
     row = connection.execute(_by_id, {"study": study_id}).one_or_none()
     if row is None:
         raise UnknownStudy(f"number {study_id}", names(connection))
@@ -43,8 +45,8 @@ def names(connection: Connection) -> list[str]:
 
 
 def by_name(connection: Connection, name: str) -> Row[Any]:
-    """The row of a study. Raises UnknownStudy."""
-    row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
+    """The row of a study, with the ids of Optuna's. Raises UnknownStudy."""
+    row = connection.execute(_found.where(studies.c.name == name)).one_or_none()
     if row is None:
         raise UnknownStudy(name, names(connection))
     return row
@@ -57,7 +59,7 @@ def submit(connection: Connection, config: StudyConfig, facts: Mapping[str, Any]
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SUBMIT_LOCK})
-    row = connection.execute(select(studies).where(studies.c.name == config.name)).one_or_none()
+    row = connection.execute(_found.where(studies.c.name == config.name)).one_or_none()
     if row is None:
         study_id: int = connection.execute(
             insert(studies)
@@ -225,4 +227,8 @@ def _add_slots(
     connection.execute(update(studies).where(studies.c.id == study_id).values(slots_version=version))
 
 
-_by_id = select(studies, now().label("now")).where(studies.c.id == bindparam("study"))
+_lock = text("SELECT pg_advisory_xact_lock(:space, :study)")
+_LONG = ("config", "facts", "answer", "looks")
+_short = (column for column in studies.c if column.name not in _LONG)
+_by_id: Select[Any] = select(*_short, now().label("now")).where(studies.c.id == bindparam("study"))
+_found: Select[Any] = select(*STUDY, studies.c.optuna_study_id, studies.c.optuna_baseline_id)

@@ -34,16 +34,16 @@ def leaves_after(fits: int) -> None:
     """SIGTERM once so many fold fits are recorded."""
     from lamsearch.store import Store
 
-    record, done = Store.record, [0]
+    record, done = Store.record_and_claim, [0]
 
-    def counting(self: Store, *claim_and_results: Any) -> bool:
-        kept = record(self, *claim_and_results)
-        done[0] += kept
+    def counting(self: Store, *given: Any) -> Any:
+        kept, ahead = record(self, *given)
+        done[0] += sum(kept)
         if done[0] == fits:
             os.kill(os.getpid(), signal.SIGTERM)
-        return kept
+        return kept, ahead
 
-    Store.record = counting  # type: ignore[method-assign]
+    Store.record_and_claim = counting  # type: ignore[method-assign]
 
 
 def sleeps_in_training() -> None:

@@ -30,11 +30,17 @@ def small_run(url: str, commits: Commits) -> None:
                 store.free_worker(worker_id)
             worker = register(store)
             dead.append(worker)
-            while not isinstance(found := store.claim(study.id, worker), Done):
+            found = store.claim(study.id, worker)
+            while not isinstance(found, Done):
                 assert isinstance(found, Claim), found
-                assert store.record(found, *(result(found, key) for key in found.keys))
+                made, ahead = [result(found, key) for key in found.keys], list[Claim]()
                 if found.keys[0].fold == 1:
+                    assert store.record(found, *made)
                     store.mirror(study.id, worker)
+                else:
+                    kept, ahead = store.record_and_claim([(found, made)], 1)
+                    assert kept == [True]
+                found = ahead[0] if ahead else store.claim(study.id, worker)
             if (refit := store.claim_refit(study.id, worker)) is not None:
                 assert store.store_answer(study.id, {"lam": 1.0}, refit)
             mirrored(store, study, worker)

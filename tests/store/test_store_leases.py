@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from failpoints import Commits, failing
+from sqlalchemy import Connection
 from worlds import FACTS, claimed, config, hasty, register, result, service, work
 
 from lamsearch.records import BASELINE, FitKey, Stopped
@@ -250,6 +253,72 @@ def test_a_recorded_result_may_be_handed_in_again(store: Store) -> None:
     assert len(store.results(study.id)) == 1
 
 
+def test_a_result_and_the_next_claim_are_one_transaction(store: Store) -> None:
+    study = store.submit(config(), FACTS)
+    worker = register(store)
+    batch = [claimed(store, study, worker) for _ in range(3)]
+    with failing(Commits()) as commits:
+        kept, ahead = store.record_and_claim([(claim, [result(claim)]) for claim in batch], 4)
+    assert (kept, len(ahead), commits.n) == ([True] * 3, 4, 1)
+    keys = [claim.keys[0] for claim in (*batch, *ahead)]
+    assert len(set(keys)) == 7
+    assert [found.key for found in store.results(study.id)] == sorted(keys[:3])
+    assert store.executed(study.id) == 3
+    assert store.beat(worker) == frozenset(), "the new ones are this worker's, the old ones nobody's"
+
+
+def test_what_is_handed_in_too_late_is_discarded_and_work_goes_on(store: Store) -> None:
+    study = store.submit(config(), FACTS)
+    worker = register(store)
+    late, good = claimed(store, study, worker), claimed(store, study, worker)
+    store.release(late)
+    kept, ahead = store.record_and_claim([(late, [result(late)]), (good, [result(good)])], 1)
+    assert kept == [False, True]
+    assert ahead[0].keys == late.keys
+    assert [found.key for found in store.results(study.id)] == [good.keys[0]]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_hiccup_of_both_loses_nothing_and_gives_nothing_twice(store: Store, when: str) -> None:
+    study = store.submit(config(), FACTS)
+    worker = register(store)
+    claim = claimed(store, study, worker)
+    with failing(Commits(at=1, when=when)):
+        kept, (ahead,) = store.record_and_claim([(claim, [result(claim)])], 1)
+    assert kept == [True]
+    assert store.executed(study.id) == len(store.results(study.id)) == 1
+    assert store.free_worker(worker) == 1, "one lease, and no other that nobody knows of"
+    assert not store.record(ahead, result(ahead))
+    assert work(store, study, worker) == Done(state="open")
+
+
+def test_a_result_that_was_not_kept_is_not_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction fails, and before it is tried again the lease is gone."""
+    study = store.submit(config(), FACTS)
+    worker = register(store)
+    claim = claimed(store, study, worker)
+
+    def fails(work: Callable[[Connection], object]) -> None:
+        with store.database.engine.connect() as connection, connection.begin() as transaction:
+            work(connection)
+            transaction.rollback()
+        store.release(claim)
+
+    monkeypatch.setattr(store.database, "write_once", fails)
+    kept, (ahead,) = store.record_and_claim([(claim, [result(claim)])], 1)
+    assert (kept, ahead.keys) == ([False], claim.keys)
+    assert store.table(study.id).scores == {}
+
+
+def test_the_last_result_gives_no_claim(store: Store) -> None:
+    study = store.submit(config(), FACTS)
+    worker = register(store)
+    work(store, study, worker, fits=14)
+    claim = claimed(store, study, worker)
+    assert store.record_and_claim([(claim, [result(claim)])], 1) == ([True], [])
+    assert store.claim(study.id, worker) == Done(state="open")
+
+
 def test_time_is_up(store: Store) -> None:
     study = store.submit(config(trials=20, pruner="paired"), FACTS)
     worker = register(store)
@@ -335,6 +404,7 @@ def test_a_claim_on_a_deleted_study_is_superseded(store: Store, url: str) -> Non
     store.delete("s")
     assert store.beat(worker) == {claim.token}
     assert not store.record(claim, result(claim))
+    assert store.record_and_claim([(claim, [result(claim)])], 1) == ([False], [])
     store.crashed([claim], "boom")
     store.release(claim)
     for process in (store, Store(url, service=service())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -329,3 +330,23 @@ def test_workers_take_turns_and_leave_the_copy_to_the_one_that_has_optuna_loaded
     assert not store.mirror(study.id, first, in_turn=True)
     store.free_worker(second)
     assert store.mirror(study.id, first, in_turn=True), "the other has left"
+
+
+def test_one_of_many_workers_that_begin_together_opens_optuna(url: str) -> None:
+    """To import it takes a second of a core's time, and its tables another."""
+    Store(url, service=service()).submit(config(), FACTS)
+    stores = [Store(url, service=service()) for _ in range(8)]
+    workers = [register(store) for store in stores]
+    barrier = threading.Barrier(8)
+
+    def begin(store: Store, worker: int) -> None:
+        study = store.study("s")
+        barrier.wait()
+        store.mirror(study.id, worker, in_turn=True)
+
+    threads = [threading.Thread(target=begin, args=pair) for pair in zip(stores, workers, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store._mirror is not None for store in stores].count(True) == 1
