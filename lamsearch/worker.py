@@ -22,7 +22,7 @@ from lamsearch.problem import Interrupted, Member, Problem
 from lamsearch.records import FoldResult, Stopped
 from lamsearch.splits import Indices
 from lamsearch.stopping import Stop
-from lamsearch.store import Claim, Store, StudyRow, WorkerInfo
+from lamsearch.store import Claim, Done, Store, StudyRow, Wait, WorkerInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,29 +113,29 @@ class Worker:
             self._refused.add(study.id)
             self._say(f"not serving study {study.name}: {error}")
             return False
-        claims = self._claims(study, ready.executor.members)
+        claims, rest = self._claims(study, ready.executor.members)
         for whole in [claim for claim in claims if claim.whole]:
             self._work_off(study, (whole,), partial(self._lockstep, whole, ready))
         together = batches([claim for claim in claims if not claim.whole])
         for fits in together:
             ahead = ready.executor.members if alone and fits is together[-1] else 0
             self._work_off(study, fits, partial(self._fit, fits, ready.executor, ahead))
-        if not claims:
+        if isinstance(rest, Done) and not claims:
             return self._conclude(study, ready)
         self.mirroring.bring(study)
-        return True
+        return bool(claims)
 
-    def _claims(self, study: StudyRow, n: int) -> list[Claim]:
-        """Up to ``n`` leases: as many members as the executor trains at once."""
+    def _claims(self, study: StudyRow, n: int) -> tuple[list[Claim], Wait | Done | None]:
+        """Up to ``n`` leases: as many members as the executor trains at once; and why they are fewer, if they are."""
         claims = self._ahead.pop(study.id, [])
         while len(claims) < n:
             claim = self.store.claim(study.id, self.worker_id)
             if not isinstance(claim, Claim):
-                break
+                return claims, claim
             claims.append(claim)
             if claim.whole:
                 break
-        return claims
+        return claims, None
 
     def _give_back(self, serving: Sequence[StudyRow]) -> None:
         """Release what was claimed ahead of studies that have ended meanwhile."""

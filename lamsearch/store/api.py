@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from lamsearch.errors import UnknownStudy
 from lamsearch.records import FoldResult, Stopped
-from lamsearch.store import claims, fleet, leases, results, studies, tables
+from lamsearch.store import claims, due, fleet, leases, results, studies, tables
 from lamsearch.store.copying import Copying
 from lamsearch.store.engine import NoTables
 from lamsearch.store.proposals import propose_cohort
@@ -49,24 +49,32 @@ class Store(Copying):
     def claim(self, study_id: int, worker_id: int) -> Claim | Wait | Done:
         """A lease on the first fit that is wanted and that nobody holds. A study that was deleted has stopped."""
         try:
-            return self._claim(study_id, worker_id, uuid.uuid4().hex)
+            nothing = self._look(study_id, worker_id) if study_id in self._waiting else None
+            found = nothing or self._claim(study_id, worker_id, uuid.uuid4().hex)
         except UnknownStudy:
             return Done(state="stopped")
+        (self._waiting.add if isinstance(found, Wait) else self._waiting.discard)(study_id)
+        return found
+
+    def _look(self, study_id: int, worker_id: int) -> Wait | Done | None:
+        with self._view_lock:
+            asker, _ = self._asker(study_id, worker_id)
+            return self.database.read(partial(claims.look, asker=asker))
 
     def _claim(self, study_id: int, worker_id: int, token: str) -> Claim | Wait | Done:
         with self._view_lock:
             asker, row = self._asker(study_id, worker_id)
             while True:
                 found = self.database.write(partial(claims.claim, asker=asker, token=token))
-                if isinstance(found, claims.Propose):
+                if isinstance(found, due.Propose):
                     self._propose(asker.view, row, found.cohort)
                 elif not isinstance(found, claims.Again):
                     return self._keep(found)
 
-    def _asker(self, study_id: int, worker_id: int) -> tuple[claims.Asker, StudyRow]:
+    def _asker(self, study_id: int, worker_id: int) -> tuple[due.Asker, StudyRow]:
         view, row = self._warm(study_id)
         n_folds = row.config.search.folds
-        return claims.Asker(view=view, worker_id=worker_id, n_folds=n_folds, service=self.service), row
+        return due.Asker(view=view, worker_id=worker_id, n_folds=n_folds, service=self.service), row
 
     def record(self, claim: Claim, *found: FoldResult) -> bool:
         """Store the results of a claim (all its folds at once); False if it was superseded: discard and go on."""

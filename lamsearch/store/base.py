@@ -47,6 +47,7 @@ class Base:
         self._mirror_lock = threading.Lock()
         self._tokens: set[str] = set()
         self._own: set[int] = set()
+        self._waiting: set[int] = set()
         if not urls.is_sqlite(self.database.url):
             self.database.connect_once()
         with contextlib.suppress(NoTables):

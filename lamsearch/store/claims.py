@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,38 +13,17 @@ from lamsearch.errors import UnknownStudy
 from lamsearch.records import FitKey, FoldResult
 from lamsearch.rules import WHOLE
 from lamsearch.store import leases, results
+from lamsearch.store.due import Asker, Expired, Fit, Propose, decide, is_closing
 from lamsearch.store.rows import Claim, Done, Wait
-from lamsearch.store.studies import lock, names
+from lamsearch.store.studies import lock, names, read
 from lamsearch.store.tables import leases as lease_table
 from lamsearch.store.tables import slots, studies
-from lamsearch.store.view import PlanLike, View
-
-
-@dataclass(frozen=True)
-class Propose:
-    """The λ's of this cohort must be proposed first, outside the transaction: it may take a second."""
-
-    cohort: int
+from lamsearch.store.view import View
 
 
 @dataclass(frozen=True)
 class Again:
     """Something was cleaned up on the way: commit it and ask again."""
-
-
-def is_closing(study: Row[Any]) -> bool:
-    """Only what a provisional answer needs is still wanted: somebody said so, or time is up."""
-    return study.state == "closing" or (study.deadline is not None and study.now >= study.deadline)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asker:
-    """Who asks for work, with what picture of the study."""
-
-    view: View
-    worker_id: int
-    n_folds: int
-    service: ServiceConfig
 
 
 def claim(connection: Connection, asker: Asker, token: str) -> Claim | Wait | Done | Propose | Again:
@@ -76,42 +55,23 @@ def record_and_claim(
     return kept, claims
 
 
-def _next(  # noqa: PLR0911 - one return for each thing that a worker may be told
-    connection: Connection, study: Row[Any], asker: Asker, token: str
-) -> Claim | Wait | Done | Propose | Again:
-    if study.state not in ("open", "closing"):
-        return Done(state=study.state)
-    view = asker.view
-    view.refresh(connection, study.slots_version)
-    rows = leases.of_fits(connection, study.id)
-    for key, copies in rows.items():
-        for copy, row in copies.items():
-            if row.token == token:  # committed before, but the acknowledgement was lost
-                return _claim(asker, key, token=token, attempts=row.attempts, copy=copy)
-    plan = view.plan(closing=is_closing(study))
-    if plan.done:
-        return Done(state=study.state)
+def look(connection: Connection, asker: Asker) -> Wait | Done | None:
+    """What a claim would be told if there is nothing to be had, else None. Takes no lock: who waits asks often."""
+    found = decide(connection, read(connection, asker.view.study_id), asker, "")
+    return found if isinstance(found, Wait | Done) else None
 
-    def give(key: FitKey, copy: int) -> Claim:
-        there = rows.get(key, {})
-        attempts = there[0].attempts if 0 in there else 0
-        made = _claim(asker, key, token=token, attempts=attempts, copy=copy)
-        leases.give(connection, made, unheld=there.get(copy), grace_s=asker.service.grace_s)
-        return made
 
-    for key in plan.fits:
-        copies = rows.get(key, {})
-        if any(leases.is_live(row, study.now) for row in copies.values()):
-            continue
-        expired = [row for row in copies.values() if row.worker_id is not None]
-        if expired:
-            _take_over(connection, study, expired, asker.service)
-            return Again()
-        return give(key, 0)
-    if plan.propose is not None:
-        return Propose(plan.propose)
-    late = _late(connection, plan, rows, study, asker)
-    return Wait(reason="other workers are finishing this round") if late is None else give(late, 1)
+def _next(connection: Connection, study: Row[Any], asker: Asker, token: str) -> Claim | Wait | Done | Propose | Again:
+    found = decide(connection, study, asker, token)
+    if isinstance(found, Expired):
+        _take_over(connection, study, found.rows, asker.service)
+        return Again()
+    if not isinstance(found, Fit):
+        return found
+    made = _claim(asker, found.key, token=token, attempts=found.attempts, copy=found.copy)
+    if not found.held:
+        leases.give(connection, made, unheld=found.row, grace_s=asker.service.grace_s)
+    return made
 
 
 def claim_refit(
@@ -180,22 +140,3 @@ def _take_over(connection: Connection, study: Row[Any], expired: Sequence[Row[An
         who = f"{known[row.worker_id].host}:{known[row.worker_id].pid}" if row.worker_id in known else "its worker"
         reason = f"{who} gave no sign of life for {service.grace_s:g} s"
         leases.lose(connection, lock(connection, study.id), row, reason=reason, service=service)
-
-
-def _late(
-    connection: Connection,
-    plan: PlanLike,
-    rows: Mapping[FitKey, Mapping[int, Row[Any]]],
-    study: Row[Any],
-    asker: Asker,
-) -> FitKey | None:
-    """The fit of another worker that has been going on for the longest, if that is too long."""
-    known, median_s = leases.holders(connection, study.id), asker.view.median_seconds()
-    late = [
-        (row.started, key)
-        for key in plan.fits
-        for copy, row in rows.get(key, {}).items()
-        if copy == 0 and len(rows[key]) == 1 and row.worker_id != asker.worker_id
-        if leases.is_late(row, known.get(row.worker_id), study.now, median_s)
-    ]
-    return min(late)[1] if late else None

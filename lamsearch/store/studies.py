@@ -25,14 +25,17 @@ Origin = Literal["budget", "extend"]
 
 
 def lock(connection: Connection, study_id: int) -> Row[Any]:
-    """Take the study's lock until the transaction ends, and read its row (with ``now``, and without the long texts).
-
-    Raises UnknownStudy.
+    """``read`` under the study's lock, which is held until the transaction ends. Raises UnknownStudy.
 
     On SQLite the transaction has the database's only write lock already.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_lock, {"space": 7214306, "study": study_id})
+    return read(connection, study_id)
+
+
+def read(connection: Connection, study_id: int) -> Row[Any]:
+    """The row of a study (with ``now``, and without the long texts), which may change at once. Raises UnknownStudy."""
     row = connection.execute(_by_id, {"study": study_id}).one_or_none()
     if row is None:
         raise UnknownStudy(f"number {study_id}", names(connection))

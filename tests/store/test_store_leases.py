@@ -13,6 +13,7 @@ from worlds import FACTS, claimed, config, hasty, register, result, service, wor
 
 from lamsearch.records import BASELINE, FitKey, Stopped
 from lamsearch.store import Claim, Done, Store, Wait
+from lamsearch.store.studies import lock
 
 
 @pytest.fixture
@@ -225,6 +226,27 @@ def test_an_idle_worker_duplicates_a_late_fit_and_the_first_result_counts(url: s
     assert not store.record(late, result(late))
     assert store.beat(slow) == frozenset()
     assert (len(store.results(study.id)), store.executed(study.id)) == (4, 5)
+
+
+def test_a_worker_that_waits_takes_no_lock(url: str) -> None:
+    """There may be many of them, and they ask again and again while others need it."""
+    store = Store(url, service=service(retry_s=0.5))
+    study = store.submit(config(trials=1, folds=2), FACTS)
+    slow, idle = register(store), register(store)
+    held = claimed(store, study, slow)
+    work(store, study, idle, fits=3)
+    assert isinstance(store.claim(study.id, idle), Wait)
+    other = Store(url, service=service())
+    asked: list[object] = []
+
+    def busy(connection: Connection) -> None:
+        lock(connection, study.id)
+        asked.extend(store.claim(study.id, idle) for _ in range(2))
+
+    other.database.write(busy)
+    assert [type(found) for found in asked] == [Wait, Wait]
+    store.release(held)
+    assert claimed(store, study, idle).keys == held.keys, "it looks up as soon as there is something"
 
 
 def test_whole_trials_are_leased_for_epoch_pruners(store: Store) -> None:
