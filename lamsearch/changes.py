@@ -42,7 +42,7 @@ def _more_data(answer: Answer) -> str:
         smallest = size(answer.metric, answer.detectable_gain)
         return f"{more} as it is, a true gain below {smallest} would be missed in more than one of five such studies."
     if answer.range_low < answer.range_high:
-        return f"{more} they would narrow the range of λ's that do as well."
+        return f"{more} they would narrow the range of λ's that cannot be told apart."
     return f"{more} they would narrow the interval of the gain."
 
 
