@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lamsearch.cli.options import renamed
 from lamsearch.config import known_keys
 
 SMALL = "--trials 6 --epochs 3 --set data.n=300 --set model.kind=linear"
@@ -196,3 +197,9 @@ def test_asking_for_fewer_trials_than_there_are_says_that_none_is_taken_away(
     done = lamsearch(f"run {SMALL} --trials 2", studied[0])
     assert done.returncode == 0
     assert "--trials 2 takes none away" in done.stderr
+
+
+def test_a_command_that_is_proposed_holds_no_password() -> None:
+    given = ["run", "--name=x", "--storage", "postgresql://me:s3cret@host/d", "--set", "model.kind=my net:Net"]
+    masked = "--storage 'postgresql+psycopg://me:***@host/d'"
+    assert renamed(given, "x-2") == f"lamsearch run {masked} --set 'model.kind=my net:Net' --name x-2"
