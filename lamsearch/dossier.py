@@ -167,7 +167,8 @@ def command(config: StudyConfig) -> str:
 def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
     """One record per λ, the baseline first: what ``lamsearch trials`` prints.
 
-    ``mean`` is over ``fold_scores``; ``score``, ``in_range``, ``differs`` and ``fate`` are the answer's.
+    ``mean`` is over ``fold_scores``; ``score``, ``in_range``, ``differs`` and ``fate`` are the answer's. ``trial``: its
+    number in Optuna's study; the baseline (slot −1) has none there.
     """
     answer = current_answer(store, study)
     points = {point.slot: point for point in answer.curve} if answer else {}
@@ -189,7 +190,7 @@ def trial_records(store: Store, study: StudyRow) -> list[dict[str, Any]]:
         records.append(
             {
                 "slot": row.slot,
-                "trial": row.trial_number,
+                "trial": None if row.is_baseline else row.trial_number,
                 "lam": None if lam is None else lam * study.facts["m"],
                 "lam_over_m": lam,
                 "state": state,

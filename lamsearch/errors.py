@@ -14,6 +14,8 @@ Exit codes follow sysexits.h where it has one. 130 and 143 are the shell's for S
 
 from __future__ import annotations
 
+import re
+
 
 class LamsearchError(Exception):
     """Root of the tree. ``str(error)`` is the one line that a user sees."""
@@ -36,26 +38,31 @@ class UnknownStudy(InputError):
         self.name = name
 
 
-def _short(value: object) -> str:
-    """``value`` as Python shows it, a long one (a checksum) by its beginning."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:13]}…"
+def short(value: object) -> str:
+    """``value`` as Python shows it; a checksum by its first twelve digits, which tell two of them apart."""
+    if isinstance(value, str) and _CHECKSUM.fullmatch(value):
+        return f"{value[:12]}…"
+    return repr(value)
+
+
+_CHECKSUM = re.compile("[0-9a-f]{32,}")
 
 
 class StudyConflict(InputError):
     """Resuming under the same name with other identity keys.
 
-    ``differences`` maps a dotted key to (stored value, requested value).
+    ``differences`` maps a dotted key to (stored value, requested value). ``instead``: a command that keeps both.
     """
 
-    def __init__(self, name: str, differences: dict[str, tuple[object, object]]) -> None:
-        pairs = ((key, *(_short(value) for value in values)) for key, values in differences.items())
+    def __init__(self, name: str, differences: dict[str, tuple[object, object]], instead: str = "") -> None:
+        pairs = ((key, *(short(value) for value in values)) for key, values in differences.items())
         rows = "; ".join(f"{key}: stored {old}, asked {new}" for key, old, new in pairs)
+        both = f"`{instead}`" if instead else f"--name {name}-2"
         super().__init__(
             f"study {name!r} exists with other settings ({rows}); "
-            f"keep both with --name {name}-2, or repeat the stored settings to resume"
+            f"keep both with {both}, or repeat the stored settings to resume"
         )
-        self.differences = differences
+        self.name, self.differences = name, differences
 
 
 class NoAnswerYet(LamsearchError):

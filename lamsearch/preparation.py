@@ -8,7 +8,7 @@ from typing import Any
 from lamsearch import architecture, splits
 from lamsearch.config import StudyConfig
 from lamsearch.datasets import DataSet, load
-from lamsearch.errors import InputError
+from lamsearch.errors import InputError, short
 from lamsearch.evidence import Labels, constant_outcome
 
 Facts = dict[str, Any]
@@ -53,7 +53,8 @@ def check_same(study: str, stored: Mapping[str, Any], found: Facts) -> None:
     for key in ("fingerprint", "m", "n_images", "n_test"):
         if key in stored and stored[key] != found[key]:
             raise InputError(
-                f"the data here differ from those of study {study!r} ({key}: stored {stored[key]}, here {found[key]}); "
+                f"the data here differ from those of study {study!r} "
+                f"({key}: stored {short(stored[key])}, here {short(found[key])}); "
                 "give this machine the same files, or start a study of its own with --name"
             )
 

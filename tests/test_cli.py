@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lamsearch.cli.options import renamed
 from lamsearch.config import known_keys
 
 SMALL = "--trials 6 --epochs 3 --set data.n=300 --set model.kind=linear"
@@ -80,7 +81,8 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
     page = (folder / "lamsearch-out" / "digits" / "report.html").read_text(encoding="utf-8")
     for row in rows:
         assert row["fate"] in table
-        if row["trial"] is not None and row["slot"] >= 0:
+        assert (row["trial"] is None) == (row["slot"] < 0), "the baseline's trial is in a study of its own"
+        if row["trial"] is not None:
             assert f'id="trial-{row["trial"]}"' in page
     status = json.loads(lamsearch("status --json", folder).stdout)
     assert status["studies"][0]["state"] == "done"
@@ -102,6 +104,10 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
         ("run --set model.kind=os:getcwd", "allow it with --allow-code"),
         ("run --storage mysql://u:hunter2@h/d", "mysql"),
         ("run --foo", "No such option: --foo"),
+        ("run --foo", "(`lamsearch run --help` lists what there is)"),
+        ("best --name digits", "No such option: --name; the study is named without it: `lamsearch best NAME`"),
+        ("worker --name digits", "(`lamsearch worker --help` lists what there is)"),
+        ("nothing", "No such command 'nothing'"),
         ("run --storage postgresql:/app:hunter2@h/d", "the storage URL cannot be read"),
         ("run --storage 'host=h password=hunter2'", "the storage URL cannot be read"),
         ("run --storage postgresql+psycopg://app:a@hunter2@h/d", "the storage URL cannot be read"),
@@ -192,3 +198,9 @@ def test_asking_for_fewer_trials_than_there_are_says_that_none_is_taken_away(
     done = lamsearch(f"run {SMALL} --trials 2", studied[0])
     assert done.returncode == 0
     assert "--trials 2 takes none away" in done.stderr
+
+
+def test_a_command_that_is_proposed_holds_no_password() -> None:
+    given = ["run", "--name=x", "--storage", "postgresql://me:s3cret@host/d", "--set", "model.kind=my net:Net"]
+    masked = "--storage 'postgresql+psycopg://me:***@host/d'"
+    assert renamed(given, "x-2") == f"lamsearch run {masked} --set 'model.kind=my net:Net' --name x-2"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shutil
+import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,9 +40,10 @@ def test_a_machine_in_order_passes_every_check(url: str) -> None:
     seen = found(made(url))
     assert [name for name, check in seen.items() if not check.ok] == []
     assert list(seen) == [
-        *("versions", "database", "rights", "round trip", "clock", "devices", "disk"),
+        *("versions", "database", "damage", "rights", "round trip", "clock", "devices", "disk"),
         "data of small",
     ]
+    assert seen["damage"].finding == ("none" if url.startswith("sqlite") else "checked by the server itself")
     assert f"schema {SCHEMA_VERSION}" in seen["database"].finding
     assert "200 images to search" in seen["data of small"].finding
 
@@ -66,6 +72,31 @@ def test_a_clock_apart_and_a_slow_line_are_found_with_advice(sqlite_url: str, mo
     assert "by -90.0 s" in seen["clock"].finding
     assert "NTP" in seen["clock"].advice
     assert not seen["round trip"].ok
+
+
+@pytest.mark.parametrize("where", ["middle", "first pages"])
+def test_a_damaged_file_is_found_with_what_to_do(sqlite_url: str, tmp_path: Path, where: str) -> None:
+    path = Path(made(sqlite_url).removeprefix("sqlite:///"))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE nobody_reads_it (what BLOB)")
+        connection.executemany("INSERT INTO nobody_reads_it VALUES (?)", [(b"!marker!" * 100,)] * 50)
+    content = bytearray(path.read_bytes())
+    pages = [
+        page for page in range(1, len(content) // 4096) if b"!marker!" in content[4096 * page : 4096 * page + 4096]
+    ]
+    for page in pages if where == "middle" else range(1, 6):
+        content[4096 * page : 4096 * page + 64] = b"\xa5" * 64
+    path.write_bytes(bytes(content))
+    wrong = [check for check in checks(sqlite_url, "small", allow_code=False) if not check.ok]
+    line = f"{wrong[0].finding} → {wrong[0].advice}"
+    assert wrong[0].name == ("damage" if where == "middle" else "database")
+    assert "\n" not in line
+    (command,) = re.findall("`(.*)`", line)
+    assert command.startswith(f"sqlite3 {path} ")
+    if where == "middle" and shutil.which("sqlite3"):
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        assert found(f"sqlite:///{tmp_path}/rescued.db")["damage"].ok
+        assert [row.name for row in Store(f"sqlite:///{tmp_path}/rescued.db").studies()] == ["small"]
 
 
 def test_other_images_than_the_studys_are_found(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -217,6 +218,8 @@ def test_a_worker_with_other_data_refuses_in_one_line(tmp_path: Path) -> None:
     assert code == 2, "a batch system must not take it for done"
     assert len(said) == 1
     assert "not serving study small: the data here differ from those of study 'small' (fingerprint" in said[0]
+    assert f"(fingerprint: stored {'0' * 12}…, here " in said[0]
+    assert re.search("[0-9a-f]{13}", said[0]) is None, "a whole checksum tells a reader nothing more"
     assert store.table(store.study("small").id).scores == {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -64,10 +64,22 @@ def run() -> None:
             line = f"lamsearch: {error.strerror}{where}; make room or allow writing, then run the same command again"
             _leave(line, StorageFull.exit_code)
         if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
-            _leave(f"lamsearch: {error.format_message()} (`lamsearch --help` lists what there is)", 2)
+            _leave(f"lamsearch: {error.format_message()}{_way_out(error)}", 2)
         name = type(error).__name__
         _leave(f"lamsearch: unexpected {name}: {error}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _way_out(error: Any) -> str:
+    """What to do about an unknown command, flag or value."""
+    context = getattr(error, "ctx", None)
+    if not context or not context.parent:
+        return " (`lamsearch --help` lists what there is)"
+    command = f"lamsearch {context.info_name}"
+    arguments = [each.name for each in context.command.params if each.param_type_name == "argument"]
+    if getattr(error, "option_name", None) == "--name" and "study" in arguments:
+        return f"; the study is named without it: `{command} NAME`"
+    return f" (`{command} --help` lists what there is)"
 
 
 def _print_no_more() -> None:

@@ -79,6 +79,9 @@ def _database(store: Store) -> Iterator[Check]:
     health = store.health()
     what = f"schema {SCHEMA_VERSION}" if health.has_tables else "no study yet"
     yield Check(name="database", ok=True, finding=f"{store.url}: {health.product}, {what}")
+    sound = "none" if urls.is_sqlite(store.database.url) else "checked by the server itself"
+    advice = urls.rescue(store.database.url) if health.damage else ""
+    yield Check(name="damage", ok=not health.damage, finding=health.damage or sound, advice=advice)
     advice = "" if health.may_write else "enough for status, best, trials and report; run and worker need write access"
     finding = "read and write" if health.may_write else "read only"
     yield Check(name="rights", ok=health.may_write, finding=finding, advice=advice)

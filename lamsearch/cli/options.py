@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,6 +131,23 @@ def results_folder(out: Path | None, study: str) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"--out {folder}: {there} cannot be written to; choose another folder")
     return folder
+
+
+def renamed(arguments: Sequence[str], name: str) -> str:
+    """The command of these arguments with ``--name NAME`` in place of its own. A password in it is not repeated."""
+    from lamsearch.store import urls
+
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag == "--name":
+            value = value if equals else next(rest, "")
+        elif flag == "--storage":
+            kept += [flag, urls.masked(urls.parse(value if equals else next(rest, "")))]
+        else:
+            kept.append(argument)
+    return shlex.join(["lamsearch", *kept, "--name", name])
 
 
 def pick_study(store: Store, name: str | None) -> StudyRow:

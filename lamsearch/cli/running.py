@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,11 +33,12 @@ from lamsearch.cli.options import (
     parse_duration,
     parse_set,
     pick_study,
+    renamed,
     results_folder,
     split_service,
     storage_url,
 )
-from lamsearch.errors import InputError, StorageUnavailable
+from lamsearch.errors import InputError, StorageUnavailable, StudyConflict
 
 if TYPE_CHECKING:
     from lamsearch.config import ServiceConfig, StudyConfig
@@ -207,7 +209,12 @@ def submitted(store: Store, config: StudyConfig, *, retry_failed: bool, allow_co
     from lamsearch.preparation import facts
 
     _, known = facts(config, allow_code=allow_code)
-    row = store.submit(config, known)
+    try:
+        row = store.submit(config, known)
+    except StudyConflict as error:
+        taken = {there.name for there in store.studies()}
+        free = next(name for number in count(2) if (name := f"{error.name}-{number}") not in taken)
+        raise StudyConflict(error.name, error.differences, renamed(sys.argv[1:], free)) from None
     if retry_failed:
         store.retry_failed(row.id)
     if row.state in ("stopped", "closing", "failed"):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lamsearch.config import ServiceConfig
 from lamsearch.errors import InputError, StorageFull, StorageUnavailable
 from lamsearch.store import urls
-from lamsearch.store.faults import Fault, classify, in_words, unreachable_host
+from lamsearch.store.faults import Fault, classify, damaged, in_words, unreachable_host
 from lamsearch.store.holders import lock_holder
 from lamsearch.store.sessions import READ_ONLY, READING, engine_kwargs
 
@@ -155,7 +155,8 @@ class Database:
             )
         if fault is Fault.NO_TABLES:
             return NoTables(f"storage {self.masked}: a database without lamsearch's tables")
-        return InputError(f"storage {self.masked}: {words}")
+        rescue = f"; {urls.rescue(self.url)}" if damaged(error) else ""
+        return InputError(f"storage {self.masked}: {words}{rescue}")
 
     def _unavailable(self, error: BaseException, patience_s: float) -> str:
         holder = lock_holder(urls.path_of(self.url)) if urls.is_sqlite(self.url) else None

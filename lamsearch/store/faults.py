@@ -57,6 +57,11 @@ def in_words(error: BaseException) -> str:
     return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
 
 
+def damaged(error: BaseException) -> bool:
+    """True if the database is a SQLite file with damage in it."""
+    return getattr(_dbapi(error), "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
 def unreachable_host(error: BaseException) -> bool:
     """True if the host name does not resolve: at the start a typing error, later a network failure."""
     text = str(_dbapi(error) or error).lower()

@@ -15,7 +15,8 @@ from lamsearch.store.engine import Database
 class Health:
     """``skew_s``: the database's clock less this machine's. ``round_trip_s``: the quickest of a few empty queries.
 
-    ``may_write``: whether this user may do more than read (without asking for a change).
+    ``may_write``: whether this user may do more than read (without asking for a change). ``damage``: the first that
+    SQLite finds in its file, going through all of it; None if there is none, or if a server looks after that.
     """
 
     product: str
@@ -23,6 +24,7 @@ class Health:
     round_trip_s: float
     has_tables: bool
     may_write: bool
+    damage: str | None = None
 
 
 def health(database: Database) -> Health:
@@ -44,7 +46,14 @@ def health(database: Database) -> Health:
         round_trip_s=min(trips),
         has_tables=has_tables,
         may_write=database.read(lambda connection: _may_write(connection, database, has_tables)),
+        damage=None if postgres else database.read(_damage),
     )
+
+
+def _damage(connection: Connection) -> str | None:
+    """https://sqlite.org/pragma.html#pragma_quick_check"""
+    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    return None if found == "ok" else found.splitlines()[-1]
 
 
 def _may_write(connection: Connection, database: Database, has_tables: bool) -> bool:

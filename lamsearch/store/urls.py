@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from urllib.parse import quote
 
@@ -77,6 +78,19 @@ def is_sqlite(url: URL) -> bool:
 def path_of(url: URL) -> Path:
     """The file of a SQLite URL."""
     return Path(url.database or "")
+
+
+def rescue(url: URL) -> str:
+    """What to do about a damaged SQLite file.
+
+    Not ``.recover``, which Debian's sqlite3 cannot do ("SQL logic error"). A dump goes on behind a bad page, but ends
+    with a ROLLBACK.
+    """
+    save = f"sqlite3 {shlex.quote(str(path_of(url)))} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 rescued.db"
+    return (
+        f"stop its workers and go back to a copy of the file, or save what can still be read with `{save}` "
+        "and go on with --storage rescued.db: what is missing there is fitted again"
+    )
 
 
 def check_file(url: URL, *, read_only: bool) -> None:

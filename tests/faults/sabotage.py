@@ -57,18 +57,18 @@ def dies_in_training(after: int = 0) -> None:
 
 
 def _in_training(after: int, happen: Callable[[], None]) -> None:
-    from lamsearch.loop import Run
+    from lamsearch.loop import LoopTrainer
 
-    train_epoch, seen = Run.train_epoch, [0]
+    train_epoch, seen = LoopTrainer.train_epoch, [0]
 
-    def dying(self: Run) -> Any:
+    def dying(self: LoopTrainer) -> Any:
         if self.ledger.epoch == 1:
             seen[0] += 1
             if seen[0] == after + 1:
                 happen()
         return train_epoch(self)
 
-    Run.train_epoch = dying  # type: ignore[method-assign]
+    LoopTrainer.train_epoch = dying  # type: ignore[method-assign]
 
 
 def dies_in_takeover(when: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,19 @@ def test_each_change_is_refused_with_both_values_side_by_side(store: Store, key:
 
 
 def test_the_command_that_it_proposes_keeps_both(programs: Programs, sqlite_url: str, tmp_path: Path) -> None:
-    """Row 19: exit 2 and one line; with the proposed --name it goes through; growable keys grow."""
+    """Row 19: exit 2 and one line; the command in it goes through as it stands; growable keys grow."""
     store = submitted(sqlite_url)
     environ = {"LAMSEARCH_STORAGE": sqlite_url}
     refused = programs.run(DIFFERENT, tmp_path, **environ)
     assert (refused.code, refused.said.count("\n")) == (2, 1)
     assert "search.seed: stored 0, asked 5" in refused.said
-    assert "--name s-2" in refused.said
-    assert programs.run(DIFFERENT.replace("--name s", "--name s-2"), tmp_path, **environ).code == 0
+    (proposed,) = re.findall("`lamsearch (.*)`", refused.said)
+    assert proposed == DIFFERENT.replace("--name s ", "") + " --name s-2"
+    assert programs.run(proposed, tmp_path, **environ).code == 0
+    again = programs.run(DIFFERENT.replace("--name s", "--name=s").replace("--seed 5", "--seed 6"), tmp_path, **environ)
+    assert "--seed 6 --name s-3`" in again.said, "s-2 is taken"
+    secret = programs.run(f"{DIFFERENT} --storage {sqlite_url}", tmp_path)
+    assert f"--storage {sqlite_url}" in secret.said
     assert programs.run(DIFFERENT.replace("--seed 5", "--trials 6"), tmp_path, **environ).code == 0
     assert {row.name: row.config.search.trials for row in store.studies()} == {"s": 6, "s-2": 4}
 

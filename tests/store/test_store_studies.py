@@ -130,6 +130,9 @@ def test_each_identity_key_is_refused_with_both_values(store: Store) -> None:
         assert set(caught.value.differences) == {key}
         assert caught.value.differences[key][1] == change[table][leaf]  # type: ignore[index]
         assert key in str(caught.value)
+    with pytest.raises(StudyConflict, match=f"data fingerprint: stored {'f' * 12}…, asked {'e' * 12}…") as caught:
+        store.submit(parse_study({"name": "s"}, where="test"), {**FACTS, "fingerprint": "e" * 64})
+    assert caught.value.differences == {"data fingerprint": ("f" * 64, "e" * 64)}
     for fact, value in (("fingerprint", "other"), ("m", 7)):
         with pytest.raises(StudyConflict, match="f" * 10 if fact == "fingerprint" else "1000"):
             store.submit(parse_study({"name": "s"}, where="test"), {**FACTS, fact: value})
