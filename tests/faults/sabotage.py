@@ -57,18 +57,18 @@ def dies_in_training(after: int = 0) -> None:
 
 
 def _in_training(after: int, happen: Callable[[], None]) -> None:
-    from lamsearch.loop import LoopTrainer
+    from lamsearch.evidence import Ledger
 
-    train_epoch, seen = LoopTrainer.train_epoch, [0]
+    record, seen = Ledger.record, [0]
 
-    def dying(self: LoopTrainer) -> Any:
-        if self.ledger.epoch == 1:
+    def dying(self: Ledger, **epoch: Any) -> Any:
+        if self.epoch == 1:
             seen[0] += 1
             if seen[0] == after + 1:
                 happen()
-        return train_epoch(self)
+        return record(self, **epoch)
 
-    LoopTrainer.train_epoch = dying  # type: ignore[method-assign]
+    Ledger.record = dying  # type: ignore[method-assign]
 
 
 def dies_in_takeover(when: str) -> None:
