@@ -48,5 +48,5 @@ def test_foreign_code_runs_only_when_allowed() -> None:
 def test_data_that_are_not_the_studys_are_refused(key: str) -> None:
     found = facts()
     preparation.check_same("mine", found, found)
-    with pytest.raises(InputError, match=rf"those of study 'mine' \({key}: stored other"):
+    with pytest.raises(InputError, match=rf"those of study 'mine' \({key}: stored 'other'"):
         preparation.check_same("mine", {**found, key: "other"}, found)
