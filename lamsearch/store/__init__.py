@@ -6,7 +6,7 @@ Promise: a fold fit may be *executed* more than once; it is *observed as complet
     study = store.submit(config, facts)                 # create, resume or grow
     worker_id = store.register(WorkerInfo(host=…, pid=…, device=…))
     match store.claim(study.id, worker_id):             # and store.beat(worker_id) from a thread
-        case Claim() as claim: store.record(claim, result)
+        case Claim() as claim: store.record(claim, result)  # or record_and_claim, with the next in one transaction
         case Wait(): ...
         case Done(): store.claim_refit(study.id, worker_id)
     store.mirror(study.id)                              # show it in Optuna
