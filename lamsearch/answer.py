@@ -147,6 +147,7 @@ class Answer:
     ``gain`` and ``detectable_gain`` are None as long as (or because) the baseline has no score.
     ``matters`` is False once both ends of ``gain`` are within ``margin`` of 0, too small to care about.
     ``other_metric_gain``: of the other metric's pick over λ = 0, with its interval.
+    ``looked``: as long as ``test`` is None, how often the test images have been scored for earlier answers.
     ``above_chance``: λ̂'s score is shown to be better than that of a constant prediction, ``chance`` (or it is unknown).
     """
 
@@ -194,6 +195,7 @@ class Answer:
     margin: float = 0.01
     chance: float | None = None
     above_chance: bool = True
+    looked: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

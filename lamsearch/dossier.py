@@ -70,6 +70,8 @@ def decide(
         test=test,
         final=final,
     )
+    if test is None:
+        answer = dataclasses.replace(answer, looked=len(store.looks(study.id)))
     if final:
         said = [*answer.notes, *how_it_ended(study.config, now, rules.scale.tolerance)]
         answer = dataclasses.replace(answer, notes=tuple(said))

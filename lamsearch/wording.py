@@ -31,6 +31,9 @@ def _standing(answer: Answer) -> str:
 
 
 def _not_learnt(answer: Answer) -> str:
+    if answer.verdict == "hurts" and any(members.better(point) for point in answer.curve if point.lam > 0):
+        which = f"the best λ > 0 measured on all folds, {lam(answer.lam)}"
+        return f"Regularisation hurts here. Use λ = 0; even at {which}, nothing was learnt."
     if answer.verdict == "hurts":
         least = min(point.lam_over_m for point in answer.curve if point.lam > 0 and point.mean is not None)
         return f"Regularisation hurts here: every λ tried (λ/m from {lam(least)} on) is too strong to learn. Use λ = 0."
@@ -111,7 +114,9 @@ def cross_validation(answer: Answer) -> str:
 def test(answer: Answer) -> str:
     """The refit model on images that nothing had seen."""
     if answer.test is None:
-        return "not measured yet: the final model is trained and tested once, when the search is over"
+        before = f" (they have been looked at {answer.looked} times before)" if answer.looked > 1 else ""
+        before = " (they have been looked at once before)" if answer.looked == 1 else before
+        return f"not measured yet: the final model is tested on images set apart, when the search is over{before}"
     score = answer.test
     text = (
         f"{percent(score.accuracy, 2)} accuracy ({CONFIDENCE} interval {100 * score.low:.2f} to "

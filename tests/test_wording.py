@@ -185,6 +185,23 @@ def test_where_only_regularised_training_collapsed_zero_is_still_recommended() -
     assert said.endswith("is too strong to learn. Use λ = 0.")
 
 
+def test_a_small_lambda_that_learnt_but_could_not_be_chosen_is_not_called_too_strong() -> None:
+    case = collapsed(HURTS, {HURTS.slot: 5})
+    small = next(point for point in case.curve if point.lam > 0 and point.slot != case.slot)
+    learns = replace(small, status="failed", mean=0.9, difference=0.5, difference_low=0.4, difference_high=0.6)
+    curve = tuple(learns if point.slot == small.slot else point for point in case.curve)
+    said = wording.headline(replace(case, curve=curve))
+    assert "every λ tried" not in said
+    assert said.startswith("Regularisation hurts here. Use λ = 0; even at the best λ > 0 measured on all folds, ")
+
+
+def test_earlier_looks_at_the_test_images_are_told() -> None:
+    grown = replace(HELPS, test=None, status="provisional")
+    assert "looked at" not in wording.test(grown)
+    assert wording.test(replace(grown, looked=1)).endswith("(they have been looked at once before)")
+    assert wording.test(replace(grown, looked=2)).endswith("(they have been looked at 2 times before)")
+
+
 def test_nothing_was_learnt_if_the_best_score_is_chance() -> None:
     said = wording.headline(replace(NO_MATTER, above_chance=False, chance=0.1))
     assert said.startswith(
