@@ -21,6 +21,8 @@ from lamsearch.records import FitKey, FoldResult, ScoreTable
 from lamsearch.store import Store, StudyRow
 
 Positions = Mapping[tuple[int, int], NDArray[np.int64]]
+Measured = tuple[ScoreTable, tuple[FoldResult, ...]]
+"""A score table, and the result of each of its fits."""
 
 
 def current_answer(store: Store, study: StudyRow) -> Answer | None:
@@ -34,18 +36,24 @@ def current_answer(store: Store, study: StudyRow) -> Answer | None:
         return None
 
 
+def read(store: Store, study: StudyRow) -> Measured:
+    """What has been measured by now. Workers go on recording between two reads: what is not in the table waits."""
+    table = store.table(study.id)
+    return table, tuple(result for result in store.results(study.id) if result.key in table.scores)
+
+
 def decide(
     store: Store,
     study: StudyRow,
     *,
-    results: Sequence[FoldResult] | None = None,
+    measured: Measured | None = None,
     positions: Positions | None = None,
     test: TestScore | None = None,
     final: bool = False,
 ) -> Answer:
-    """The answer from the results in the database. Raises NoAnswerYet."""
-    results = store.results(study.id) if results is None else results
-    table, rules = store.table(study.id), rules_of(study)
+    """The answer from the results in the database, or from those ``measured`` by then. Raises NoAnswerYet."""
+    table, results = measured or read(store, study)
+    rules = rules_of(study)
     now = plan(table, rules)
     metric = study.config.search.metric
     answer = selection.select(
@@ -133,8 +141,10 @@ def budget(
 
 def dossier(store: Store, study: StudyRow) -> Dossier:
     """All that a report needs. Raises NoAnswerYet."""
-    results = store.results(study.id)
-    answer = current_answer(store, study) or decide(store, study, results=results)
+    # The answer first: results that a later read finds beyond it do no harm.
+    stored = store.answer(study.id) if study.answered else None
+    table, results = measured = read(store, study)
+    answer = from_json(stored) if stored is not None else decide(store, study, measured=measured)
     versions = dict(environment.versions())
     used = sorted({result.hardware for result in results if result.hardware})
     if used:
@@ -148,9 +158,7 @@ def dossier(store: Store, study: StudyRow) -> Dossier:
         command=command(study.config),
         created_at=study.created_at,
         trials={
-            row.slot: row.trial_number
-            for row in store.table(study.id).slots
-            if row.trial_number is not None and not row.is_baseline
+            row.slot: row.trial_number for row in table.slots if row.trial_number is not None and not row.is_baseline
         },
     )
 

@@ -193,7 +193,7 @@ def choose(grid: Grid) -> tuple[int, str]:
         some = grid.measured & grid.positive
         if not some.any():
             return -1, ""
-        curve = smoothed(grid, noise_near(grid, np.zeros(len(some))))
+        curve = smoothed(grid, max(grid.floor, noise_near(grid, np.zeros(len(some)))))
         return argmax_largest(curve.mean, some), "smoothed partial folds"
     repeated = candidates & np.isfinite(grid.scores[:, grid.n_folds :]).any(axis=1)
     if repeated.any():

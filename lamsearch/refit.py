@@ -33,9 +33,9 @@ def conclude(
 
     Raises Interrupted when ``stop()`` turns true during the refit, NoAnswerYet without any score.
     """
-    results = store.results(study.id)
-    positions = {result.key.cell: _positions(ready, result) for result in results}
-    chosen = dossier.decide(store, study, results=results, positions=positions)
+    measured = dossier.read(store, study)
+    positions = {result.key.cell: _positions(ready, result) for result in measured[1]}
+    chosen = dossier.decide(store, study, measured=measured, positions=positions)
     protocol = fingerprint(study.config)
     looks = [look for look in store.looks(study.id) if look["protocol"] == protocol]
     known = next((look for look in looks if look["lam_over_m"] == chosen.lam_over_m), None)
@@ -59,7 +59,7 @@ def conclude(
         lam_over_m=known["lam_over_m"],
         seconds=known["seconds"],
     )
-    return dossier.decide(store, study, results=results, positions=positions, test=test, final=True)
+    return dossier.decide(store, study, measured=measured, positions=positions, test=test, final=True)
 
 
 def fingerprint(config: StudyConfig) -> str:

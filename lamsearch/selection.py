@@ -6,6 +6,7 @@ The formulas live in ``pairs``, ``smooth`` and ``optimism``; this module puts th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -154,21 +155,20 @@ def _level(case: Case) -> tuple[Interval, float]:
     seen = case.grid.scores[case.chosen]
     seen = seen[np.isfinite(seen)]
     n = len(seen)
-    sd = float(seen.std(ddof=1)) if n > 1 else case.versus.pooled_sd / np.sqrt(2.0)
-    wide = sd * np.sqrt(1.0 / n + 1.0 / (case.meta.n_folds - 1)) * float(stdtrit(max(n - 1, 1), 0.975))
-    bounds = (0.0, 1.0) if case.meta.metric == "accuracy" else (-np.inf, 0.0)
+    sd = float(seen.std(ddof=1)) if n > 1 else case.versus.pooled_sd / math.sqrt(2.0)
+    wide = sd * math.sqrt(1.0 / n + 1.0 / (case.meta.n_folds - 1)) * float(stdtrit(max(n - 1, 1), 0.975))
+    bounds = (0.0, 1.0) if case.meta.metric == "accuracy" else (-math.inf, 0.0)
     mean = float(seen.mean())
-    return Interval(
-        mean=mean, low=float(max(bounds[0], mean - wide)), high=float(min(bounds[1], mean + wide))
-    ), sd / float(np.sqrt(n))
+    interval = Interval(mean=mean, low=max(bounds[0], mean - wide), high=min(bounds[1], mean + wide))
+    return interval, sd / math.sqrt(n)
 
 
 def _above_chance(mean: float, sem: float, meta: StudyMeta) -> bool:
     """Whether a CV score is two standard errors above a constant prediction's: between folds, or over images."""
     if meta.chance is None:
         return True
-    images = np.sqrt(meta.chance * (1.0 - meta.chance) / meta.n_images) if meta.metric == "accuracy" else 0.0
-    return mean > meta.chance + 2.0 * max(sem, float(images))
+    images = math.sqrt(meta.chance * (1.0 - meta.chance) / meta.n_images) if meta.metric == "accuracy" else 0.0
+    return mean > meta.chance + 2.0 * max(sem, images)
 
 
 def _unpaired_sd(case: Case) -> float:

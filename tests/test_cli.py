@@ -133,6 +133,7 @@ def test_a_study_that_is_done_is_not_stopped(studied: tuple[Path, subprocess.Com
 def test_results_that_do_not_fit_on_the_disk_are_a_full_disk(
     studied: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    from lamsearch import dossier
     from lamsearch.cli import session
     from lamsearch.errors import StorageFull
     from lamsearch.store import Store
@@ -143,20 +144,20 @@ def test_results_that_do_not_fit_on_the_disk_are_a_full_disk(
     store = Store(str(studied[0] / "lamsearch.db"), read_only=True)
     monkeypatch.setattr("lamsearch.report.write_report", full)
     with pytest.raises(StorageFull, match="No space left on device"):
-        session.write_files(store, store.study("digits"), tmp_path)
+        session.write_files(dossier.dossier(store, store.study("digits")), tmp_path)
 
 
 def test_ctrl_c_gives_a_provisional_answer_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lamsearch", "run", "--trials", "40", "--epochs", "4", "--set", "data.n=600"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         status = lamsearch("status --json", tmp_path)
         if status.returncode == 0 and (found := json.loads(status.stdout)["studies"]) and found[0]["fits_done"] >= 3:
             break
     running.send_signal(signal.SIGINT)
-    output, _ = running.communicate(timeout=30)
-    assert running.returncode == 130
+    output, errors = running.communicate(timeout=30)
+    assert running.returncode == 130, errors
     assert "So far:" in output
     assert json.loads(lamsearch("status --json", tmp_path).stdout)["studies"][0]["state"] == "open"
 

@@ -21,7 +21,7 @@ from optuna_dashboard import get_note, save_note
 
 from lamsearch import dashboard, wording
 from lamsearch.dashboard import publishing
-from lamsearch.dashboard.curve import figure
+from lamsearch.dashboard.curve import TITLE_WIDTH, figure
 from lamsearch.dashboard.server import is_loopback, server
 from lamsearch.errors import InputError, UnknownStudy
 
@@ -157,6 +157,12 @@ def test_the_interactive_curve_has_the_paired_intervals(metric: str) -> None:
             assert down >= 0
             seen += 1
     assert seen == len(answer.curve)
+
+
+def test_the_title_of_the_interactive_curve_is_broken_and_not_cut() -> None:
+    title = figure(ANSWER).layout.title.text
+    assert title.replace("<br>", " ") == wording.headline(ANSWER).replace("<", "&lt;")
+    assert max(map(len, title.split("<br>"))) <= TITLE_WIDTH
 
 
 def test_the_interactive_curve_is_small() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -422,6 +423,28 @@ def test_the_curve_explains_its_marks_at_every_width(wide: bool) -> None:
     texts = [mark for mark in scene.marks if isinstance(mark, Text)]
     for words in ("measured on all folds", "dropped early", "cannot be told from"):
         assert any(words in mark.text and mark.y < scene.height for mark in texts)
+
+
+def test_a_hole_of_one_lambda_is_not_shaded_over_on_a_phone() -> None:
+    case = dossier(n_lams=50)
+    middle = case.answer.curve[25].slot
+    holed = tuple(replace(p, in_range=p.slot != middle) for p in case.answer.curve)
+    scene = figures.curve(replace(case.answer, curve=holed), wide=False)
+    spans = sorted(
+        (min(x for x, _ in mark.points), max(x for x, _ in mark.points))
+        for mark in scene.marks
+        if isinstance(mark, Area) and mark.ink == "band"
+    )
+    gaps = [left[0] - right[1] for right, left in pairwise(spans)]
+    assert any(0 < gap < 12 for gap in gaps)
+
+
+@pytest.mark.parametrize("n_lams", [9, 50])
+def test_the_legend_of_a_crowded_figure_promises_no_digits(n_lams: int) -> None:
+    scene = figures.curve(dossier(n_lams=n_lams).answer, wide=False)
+    digits = [mark for mark in scene.marks if isinstance(mark, Text) and mark.size == 9]
+    assert any("with 2 folds" in mark.text for mark in scene.marks if isinstance(mark, Text)) == (n_lams == 9)
+    assert bool(digits) == (n_lams == 9)
 
 
 def test_the_tile_of_the_range_shows_its_holes() -> None:

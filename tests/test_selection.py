@@ -70,8 +70,9 @@ def test_a_constant_added_to_a_fold_moves_only_the_level() -> None:
     assert theirs.cv.mean == pytest.approx(ours.cv.mean - 0.025)
 
 
-def test_provisional_answers_are_sensible_json_from_the_first_score_on() -> None:
-    slots, scores = slots_at(lams(9)), world(9)
+@pytest.mark.parametrize("noise", [0.0, 0.004, 0.04])
+def test_provisional_answers_are_sensible_json_from_the_first_score_on(noise: float) -> None:
+    slots, scores = slots_at(lams(9)), world(9, noise=noise)
     have, now = {}, None
     with pytest.raises(NoAnswerYet, match="no score of any λ"):
         answer(slots, have)
@@ -85,6 +86,13 @@ def test_provisional_answers_are_sensible_json_from_the_first_score_on() -> None
                 assert found.status == "provisional"
                 assert found.slot >= 0
     assert answer(slots, have, now, final=True).status == "final"
+
+
+def test_a_provisional_choice_stands_on_scores_that_differ_by_the_same_in_every_fold() -> None:
+    scores = {FitKey(slot, 0, fold): 0.5 + slot / 64 + fold / 32 for slot in range(3) for fold in range(2)}
+    found = answer(slots_at(lams(3)), scores)
+    assert found.slot == 2
+    assert found.chosen_by == "smoothed partial folds"
 
 
 def test_a_failed_baseline_leaves_an_answer_without_a_gain() -> None:

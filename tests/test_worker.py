@@ -329,19 +329,46 @@ def test_the_command_of_a_dossier_repeats_the_study(tmp_path: Path) -> None:
     assert case.versions["torch"] == torch.__version__.partition("+")[0]
 
 
-def test_a_study_ended_by_time_says_so_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, _ = opened(tmp_path, study_config(search={"trials": 9}))
+def serve_until(store: Store, fits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stop, record = Stop(), Store.record_and_claim
 
     def counted(self: Store, *given: object) -> object:
         done = record(self, *given)  # type: ignore[arg-type]
-        if len(self.results(1)) == 4:
+        if len(self.results(1)) == fits:
             stop.set()
         return done
 
-    monkeypatch.setattr(Store, "record_and_claim", counted)
-    serve(store, stop)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "record_and_claim", counted)
+        serve(store, stop)
+
+
+@pytest.mark.parametrize("first", ["results", "table"])
+def test_a_fit_that_ends_while_one_reads_is_in_all_of_a_dossier_or_in_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    store, row = opened(tmp_path, study_config(search={"trials": 9}))
+    other = Store(str(tmp_path / "study.db"), service=QUICK)
+    serve_until(other, 4, monkeypatch)
+    read, reads = getattr(store, first), []
+
+    def meanwhile(study_id: int) -> object:
+        found = read(study_id)
+        if not reads:
+            serve_until(other, 7, monkeypatch)
+        reads.append(study_id)
+        return found
+
+    monkeypatch.setattr(store, first, meanwhile)
+    case = dossier.dossier(store, row)
+    assert len(other.results(row.id)) == 7
+    assert case.answer.budget.fold_fits == len(case.results)
+    assert sum(point.n_cells for point in case.answer.curve) == len(case.results)
+
+
+def test_a_study_ended_by_time_says_so_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = opened(tmp_path, study_config(search={"trials": 9}))
+    serve_until(store, 4, monkeypatch)
     store.set_state("small", "closing")
     serve(store)
     early = dossier.current_answer(store, store.study("small"))

@@ -18,9 +18,8 @@ from lamsearch.errors import LamsearchError
 
 def best(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = False, out: Out = None) -> None:
     """Print the answer: the stored one, or a provisional one while the study runs."""
-    from lamsearch import dossier, wording
-    from lamsearch.answer import to_json
-    from lamsearch.cli.session import fitted, write_files
+    from lamsearch import dossier
+    from lamsearch.cli.session import printed, write_files
 
     store = open_store(storage, read_only=True)
     row = pick_study(store, study)
@@ -28,9 +27,10 @@ def best(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = 
     if answer is None:
         raise LamsearchError(f"study {row.name} ({row.state}): no answer yet, too few fold fits have finished")
     if out is not None:
-        write_files(store, row, out)
-    body = to_json(answer)
-    typer.echo(json.dumps(body, indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer)))
+        case = dossier.dossier(store, row)
+        write_files(case, out)
+        answer = case.answer
+    typer.echo(printed(answer, as_json=as_json))
 
 
 def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = False) -> None:
@@ -124,12 +124,13 @@ def trials(
 
 def report(study: StudyName = None, *, storage: Storage = None, out: Out = None) -> None:
     """Write report.html with its figures and tables."""
+    from lamsearch import dossier
     from lamsearch.cli.session import write_files
 
     store = open_store(storage, read_only=True)
     row = pick_study(store, study)
     began = time.monotonic()
-    paths = write_files(store, row, out or Path("lamsearch-out") / row.name)
+    paths = write_files(dossier.dossier(store, row), out or Path("lamsearch-out") / row.name)
     page = next(path for path in paths if path.name == "report.html")
     typer.echo(f"{page} ({len(paths)} files, {time.monotonic() - began:.1f} s)")
 

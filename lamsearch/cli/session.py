@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from lamsearch import dossier, wording
-from lamsearch.answer import to_json
+from lamsearch.answer import Answer, Dossier, to_json
 from lamsearch.cli.live import View, counting
-from lamsearch.errors import LamsearchError, StorageFull, StorageUnavailable
+from lamsearch.errors import LamsearchError, NoAnswerYet, StorageFull, StorageUnavailable
 from lamsearch.progress import Clock, progress
 
 if TYPE_CHECKING:
@@ -67,18 +67,18 @@ def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seco
 
 def conclude(store: Store, row: StudyRow, folder: Path, *, as_json: bool) -> None:
     """Print the answer (provisional if need be), then write its files: figures take a while."""
-    answer = dossier.current_answer(store, row)
-    if answer is None:
+    try:
+        case = dossier.dossier(store, row)
+    except NoAnswerYet:
         why = f"study {row.name} is {row.state}: {row.reason}" if row.reason else "too few fold fits have finished"
         again = "" if row.state == "failed" else f"; run the same command again to resume {row.name}"
         typer.echo(f"no answer yet: {why}{again}", err=as_json)
         return
-    typer.echo(
-        json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer))
-    )
+    typer.echo(printed(case.answer, as_json=as_json))
     if row.state == "done":
         _number_trials(store, row)
-    write_files(store, row, folder)
+        case = dossier.dossier(store, row)
+    write_files(case, folder)
     if not as_json:
         typer.echo(f"files: {folder}/ (report.html, answer.json, curve.png, …)")
 
@@ -106,11 +106,15 @@ def fitted(text: str) -> str:
     return "\n".join(lines)
 
 
-def write_files(store: Store, row: StudyRow, folder: Path) -> list[Path]:
+def printed(answer: Answer, *, as_json: bool) -> str:
+    """The answer as it goes to standard output."""
+    return json.dumps(to_json(answer), indent=2, ensure_ascii=False) if as_json else fitted(wording.terminal(answer))
+
+
+def write_files(case: Dossier, folder: Path) -> list[Path]:
     """``answer.json`` and the report with its figures. Raises LamsearchError for an unwritable folder."""
     from lamsearch.report import N_FILES, write_report  # matplotlib: only here
 
-    case = dossier.dossier(store, row)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "answer.json"

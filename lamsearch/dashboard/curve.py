@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from plotly import graph_objects as go
@@ -12,6 +13,8 @@ from lamsearch.answer import Answer, CurvePoint
 from lamsearch.records import BASELINE
 
 BLUE, ORANGE, GREY, RULE = "#0067b1", "#c2500a", "#8a939c", "#dfe3e7"
+TITLE_WIDTH = 60
+"""Characters of a line of the title: half of Optuna's page at 1,000 pixels."""
 
 
 def figure(answer: Answer) -> go.Figure:
@@ -32,8 +35,9 @@ def figure(answer: Answer) -> go.Figure:
     if answer.lam_1se != answer.lam:
         _rule(target, answer.lam_1se, "λ₁ₛₑ", {"color": ORANGE, "dash": "dash"}, right=True)
     lams = [point.lam for point in shown if point.lam > 0]
+    lines = textwrap.wrap(wording.headline(answer), TITLE_WIDTH)  # half a page wide, and plotly cuts what is longer
     target.update_layout(
-        title={"text": wording.headline(answer).replace("<", "&lt;")},
+        title={"text": "<br>".join(line.replace("<", "&lt;") for line in lines), "font": {"size": 14}},
         xaxis={
             "domain": [0.11, 1],
             "type": "log",
@@ -48,7 +52,7 @@ def figure(answer: Answer) -> go.Figure:
         },
         plot_bgcolor="white",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        margin={"t": 90, "r": 20},
+        margin={"t": 72 + 18 * len(lines), "r": 20},
     )
     target.update_xaxes(gridcolor=RULE)
     target.update_yaxes(gridcolor=RULE)

@@ -13,6 +13,8 @@ from lamsearch.report.scene import Area, Dot, Ink, Line, Scene, Text, box
 
 WIDE, NARROW = 860.0, 358.0
 """Widths of a figure in pixels: on a desk, and on a phone."""
+DIGIT = 11.0
+"""Pixels per λ from which a digit fits into its circle without touching the next one."""
 BEST, ONE_SE = "λ\u0302", "λ₁ₛₑ"
 ROWS = (40.0, 60.0)
 """Baselines of the two rows of labels above the plot."""
@@ -31,7 +33,8 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
     axis = lam_axis(answer, panel)
     shown = [point for point in answer.curve if point.mean is not None]
     value = ValueAxis(panel=panel, low=(ends := _window(answer, shown))[0], high=ends[1])
-    _shade_range(scene, answer, axis)
+    room = (panel.right - axis.start) / max(1, len(shown))
+    _shade_range(scene, answer, axis, pad=min(7.0, room / 2))
     value.draw(scene, lambda score: _tick(answer.metric, score), about=6)
     scene.add(Text(x=0, y=16, text=_axis_name(answer.metric), ink="ink", bold=True))
     axis.draw(scene, f"λ   (λ/m = λ / {answer.m:,})" if wide else "λ")
@@ -41,21 +44,21 @@ def curve(answer: Answer, *, wide: bool = True) -> Scene:
     for piece in _smooth(answer):
         line = [(axis(lam), value(score)) for lam, score in piece]
         scene.add(Line(points=line, ink="c1", width=1.5, opacity=0.45))
-    room = (panel.right - axis.start) / max(1, len(shown))
     ordered = sorted(shown, key=lambda p: (p.slot == answer.slot, p.status == "complete", p.in_range))
     for point in ordered:
         _error_bar(scene, answer, point, axis, value, room=room)
     for point in ordered:
         _point(scene, answer, point, axis, value, room=room)
-    _legend(scene, panel, fates.lacking(answer))
+    _legend(scene, panel, fates.lacking(answer), digits=room > DIGIT)
     return scene
 
 
-def _legend(scene: Scene, panel: Panel, lacking: str) -> None:
+def _legend(scene: Scene, panel: Panel, lacking: str, *, digits: bool) -> None:
     """What the marks mean, below the axis, in as many lines as it takes."""
     x, y = 56.0, panel.bottom + 62
     marks: list[tuple[str, Callable[[Scene, float, float], None]]] = [("measured on all folds", _whole_mark)]
-    marks += [(f"{lacking}, here with 2 folds", _dropped_mark)] if lacking else []
+    if lacking:
+        marks.append((f"{lacking}, here with 2 folds", _few_mark) if digits else (lacking, _dot_mark))
     for text, draw in [*marks, (f"blue, shaded: cannot be told from {BEST}", _range_mark)]:
         if x + 26 + 6.4 * len(text) > scene.width and x > 56:
             x, y = 56.0, y + 19
@@ -68,9 +71,15 @@ def _whole_mark(scene: Scene, x: float, y: float) -> None:
     scene.add(Dot(x=x + 4, y=y - 4, radius=3.75, ink="muted"), Dot(x=x + 15, y=y - 4, radius=3.75, ink="c1"))
 
 
-def _dropped_mark(scene: Scene, x: float, y: float) -> None:
-    for at, ink in ((x + 4, "faint"), (x + 17, "c1")):
-        scene.add(Dot(x=at, y=y - 4, radius=5.5, ink="faint" if ink == "faint" else "c1", hollow=True))
+def _dot_mark(scene: Scene, x: float, y: float) -> None:
+    scene.add(Dot(x=x + 4, y=y - 4, radius=3, ink="faint", hollow=True))
+    scene.add(Dot(x=x + 15, y=y - 4, radius=3, ink="c1", hollow=True))
+
+
+def _few_mark(scene: Scene, x: float, y: float) -> None:
+    scene.add(Dot(x=x + 4, y=y - 4, radius=5.5, ink="faint", hollow=True))
+    scene.add(Dot(x=x + 17, y=y - 4, radius=5.5, ink="c1", hollow=True))
+    for at in (x + 4, x + 17):
         scene.add(Text(x=at, y=y - 0.8, text="2", size=9, anchor="middle"))
 
 
@@ -148,10 +157,10 @@ def _bar(point: CurvePoint) -> tuple[float, float]:
     )
 
 
-def _shade_range(scene: Scene, answer: Answer, axis: LamAxis) -> None:
+def _shade_range(scene: Scene, answer: Answer, axis: LamAxis, *, pad: float) -> None:
     panel = axis.panel
     for low, high in members.runs(answer):
-        left, right = axis(max(low, axis.low)) - 7, axis(min(high, axis.high)) + 7
+        left, right = axis(max(low, axis.low)) - pad, axis(min(high, axis.high)) + pad
         scene.add(Area(points=box(left, panel.top, right - left, panel.bottom - panel.top), ink="band"))
     if members.zero_in_range(answer):
         width = axis.start - panel.left - 22
@@ -228,8 +237,8 @@ def _point(scene: Scene, answer: Answer, point: CurvePoint, axis: LamAxis, value
         scene.add(Dot(x=x, y=y, radius=6 if chosen else small, ink=_ink(answer, point), tip=said))
         return
     ring: Ink = "c1" if point.in_range else "faint"
-    scene.add(Dot(x=x, y=y, radius=5.5 if room > 11 else 3, ink=ring, hollow=True, opacity=0.8, tip=said))
-    if room > 11:
+    scene.add(Dot(x=x, y=y, radius=5.5 if room > DIGIT else 3, ink=ring, hollow=True, opacity=0.8, tip=said))
+    if room > DIGIT:
         scene.add(Text(x=x, y=y + 3.2, text=str(point.n_cells), ink="muted", size=9, anchor="middle"))
 
 

@@ -28,8 +28,8 @@ def verdict(answer: Answer) -> Markup:
     metric = numerals.metric_name(answer.metric)
     lacking = fates.lacking(answer)
     few = (
-        f"λ's with open circles ({lacking}) could not be chosen: a digit is the number of folds they had, and their "
-        "height is corrected for how easy these were. "
+        f"λ's with open circles ({lacking}) could not be chosen: a digit, where there is room, is the number of folds "
+        "they had, and their height is corrected for how easy these were. "
     )
     caption = (
         f"Mean {metric} over the folds by λ, with λ = 0 left of the break. "
