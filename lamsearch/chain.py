@@ -50,16 +50,16 @@ class Out(NamedTuple):
     biases: Tensor
     fresh: bool
 
-    def weight(self, inputs: Tensor, gradient: Tensor) -> None:
-        """inputsᵀ · gradient, over their rows."""
-        torch.addmm(self.weights, inputs.t(), gradient, beta=0 if self.fresh else 1, out=self.weights)
+    def weight(self, inputs: Tensor, gradient: Tensor, *, swapped: bool = False) -> None:
+        """inputsᵀ · gradient, over their rows; or its transpose, if that is the faster product."""
+        if swapped:
+            (self.weights.copy_ if self.fresh else self.weights.add_)(torch.mm(gradient.t(), inputs).t())
+        else:
+            torch.addmm(self.weights, inputs.t(), gradient, beta=0 if self.fresh else 1, out=self.weights)
 
     def bias(self, gradient: Tensor) -> None:
         """Σ gradient, over its rows."""
-        if self.fresh:
-            torch.sum(gradient, 0, out=self.biases)
-        else:
-            self.biases.add_(gradient.sum(0))
+        (self.biases.copy_ if self.fresh else self.biases.add_)(gradient.sum(0))
 
 
 class _Conv:
@@ -70,8 +70,7 @@ class _Conv:
 
     def __init__(self, layer: Layer, shape: Shape, *, first: bool) -> None:
         self.layer, self.first = layer, first
-        _, rows, columns = shape
-        self.rows, self.columns = rows - layer.kernel + 1, columns - layer.kernel + 1
+        self.rows, self.columns = (side - layer.kernel + 1 for side in shape[1:])
         pool = 2 if layer.pool else 1
         self.shape: Shape = (layer.n_out, self.rows // pool, self.columns // pool)
         k, c, o = layer.kernel, layer.n_in, layer.n_out
@@ -96,12 +95,26 @@ class _Conv:
             self._memory[n] = made
         return self._memory[n]
 
+    def _kernel(self, weight: Tensor) -> Tensor:
+        """The weights as torch's convolutions like them."""
+        return self.stored.logical(weight, self.layer.weight_shape).contiguous(memory_format=torch.channels_last)
+
     def _unfolded(self, memory: dict[str, Tensor]) -> Tensor:
         """(N·Y·X, K)."""
         unfolded, k = memory["unfolded"], prod(self.stored.axes[:-1])
         return unfolded.view(k, -1).t() if self.first else unfolded.view(-1, k)
 
-    def forward(self, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, images: Tensor, weight: Tensor, bias: Tensor, *, training: bool) -> Tensor:
+        output = self._sums(images, weight) if training or self.first else self._sums_alone(images, weight)
+        output += bias
+        return output.clamp_(min=0) if self.layer.relu else output
+
+    def _sums_alone(self, images: Tensor, weight: Tensor) -> Tensor:
+        """``_sums`` without what ``backward`` needs."""
+        sums = functional.conv2d(_nchw(images), self._kernel(weight))
+        return (functional.max_pool2d(sums, 2) if self.layer.pool else sums).permute(0, 2, 3, 1)
+
+    def _sums(self, images: Tensor, weight: Tensor) -> Tensor:
         memory = self._buffers(images)
         k, y = self.layer.kernel, 2 if self.first else 1
         windows = images.unfold(y, k, 1).unfold(y + 1, k, 1)  # (N, C, Y, X, k, k) or (N, Y, X, C, k, k)
@@ -110,8 +123,7 @@ class _Conv:
         torch.mm(self._unfolded(memory), weight, out=sums.view(-1, self.layer.n_out))
         if self.layer.pool:
             aten.max_pool2d_with_indices.out(_nchw(sums), *POOL, out=_nchw(output), indices=_nchw(memory["argmax"]))
-        output += bias
-        return output.clamp_(min=0) if self.layer.relu else output
+        return output
 
     def backward(self, gradient: Tensor, images: Tensor, weight: Tensor, out: Out) -> Tensor | None:
         memory = self._buffers(images)
@@ -124,11 +136,10 @@ class _Conv:
             aten.max_pool2d_with_indices_backward.grad_input(
                 _nchw(pooled), _nchw(memory["sums"]), *POOL, _nchw(memory["argmax"]), grad_input=_nchw(gradient)
             )
-        out.weight(self._unfolded(memory), gradient.view(-1, self.layer.n_out))
+        out.weight(self._unfolded(memory), gradient.view(-1, self.layer.n_out), swapped=not self.first)
         if self.first:
             return None
-        kernel = self.stored.logical(weight, self.layer.weight_shape).contiguous(memory_format=torch.channels_last)
-        return functional.conv_transpose2d(_nchw(gradient), kernel).permute(0, 2, 3, 1).contiguous()
+        return functional.conv_transpose2d(_nchw(gradient), self._kernel(weight)).permute(0, 2, 3, 1).contiguous()
 
 
 class _Dense:
@@ -142,7 +153,7 @@ class _Dense:
         self.stored = _Stored(axes=axes, order=(1, 0) if shape is None else (3, 2, 0, 1))
         self._output: Tensor
 
-    def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor, *, training: bool) -> Tensor:
         self._output = torch.addmm(bias, inputs.reshape(len(inputs), -1), weight)
         return self._output.clamp_(min=0) if self.layer.relu else self._output
 
@@ -193,7 +204,7 @@ class Chain:
         """Outputs (N, classes)."""
         self._inputs = [images]
         for step, matrix, row in self._zipped():
-            self._inputs.append(step.forward(self._inputs[-1], matrix, row))
+            self._inputs.append(step.forward(self._inputs[-1], matrix, row, training=training))
         return self._inputs[-1]
 
     def backward(self, gradient: Tensor) -> None:

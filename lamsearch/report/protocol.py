@@ -96,9 +96,14 @@ def _steps(dossier: Dossier) -> Iterator[str]:
     pruner = settings.get("search.pruner")
     race = f", until the pruner “{pruner}” drops those unlikely to be the best, or no more promising than others"
     yield f"λ = 0 and every λ asked for are trained on the folds{'' if pruner in (None, 'none') else race}."
-    yield f"{BEST} is chosen by the {answer.chosen_by}."
+    tie = "within half an image of the best" if answer.chosen_by.startswith("mean") else "equal to the last digit"
+    yield f"{BEST} is chosen by the {answer.chosen_by}; of λ's {tie} the largest is taken."
     yield RATES
-    yield f"One network is trained at {BEST} on all search images, for as many epochs, and tested once."
+    more = numerals.percent(1 / (answer.n_folds - 1), 0)
+    yield (
+        f"One network is trained at {BEST} on all search images, for as many epochs, and tested once. It has {more} "
+        "more images than a fold's: one reason for a test score above that of cross-validation."
+    )
 
 
 def _machines(dossier: Dossier) -> dict[str, object]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections import Counter
 from collections.abc import Callable
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
 import optuna
@@ -19,12 +20,23 @@ PROCESSES = 8
 # Forked: they begin within milliseconds of each other, which is the point. The parent holds no connection.
 processes = multiprocessing.get_context("fork")
 
-Claims = SimpleQueue[list[FitKey]]
+PATIENCE_S = 150.0
+
+Claims = Queue[list[FitKey] | str]
 
 
 def worker(url: str, n_trials: int, mirror: bool, barrier: Barrier, claims: Claims) -> None:
-    """One process: submit, then claim and record until nothing is left."""
-    barrier.wait()
+    """One process: submit, then claim and record until nothing is left. Tells what it claimed, or why it failed."""
+    try:
+        barrier.wait()
+        claims.put(served(url, n_trials, mirror))
+    except BaseException:
+        claims.put(traceback.format_exc())  # else the parent would wait for it in vain
+        raise
+
+
+def served(url: str, n_trials: int, mirror: bool) -> list[FitKey]:
+    """What this process has claimed."""
     store = Store(url, service=service(beat_s=60.0, retry_s=30.0, grace_s=600.0))
     study = store.submit(config(trials=n_trials), FACTS)
     worker_id = register(store)
@@ -35,22 +47,23 @@ def worker(url: str, n_trials: int, mirror: bool, barrier: Barrier, claims: Clai
             assert store.record(found, result(found, seconds=600.0))  # so long that no fit is late
             if mirror:
                 store.mirror(study.id, worker_id)
-    claims.put(mine)
+    return mine
 
 
 def swarm(url: str, n_trials: int, *, mirror: bool = False) -> list[FitKey]:
     """What all processes have claimed."""
-    barrier, claims = processes.Barrier(PROCESSES), processes.SimpleQueue()
+    barrier, claims = processes.Barrier(PROCESSES), processes.Queue()
     running = [
         processes.Process(target=worker, args=(url, n_trials, mirror, barrier, claims)) for _ in range(PROCESSES)
     ]
     for process in running:
         process.start()
-    claimed: list[FitKey] = [key for _ in running for key in claims.get()]
+    answers = [claims.get(timeout=PATIENCE_S) for _ in running]
+    assert all(isinstance(answer, list) for answer in answers), next(a for a in answers if isinstance(a, str))
     for process in running:
         process.join(timeout=100)
         assert process.exitcode == 0
-    return claimed
+    return [key for answer in answers for key in answer]
 
 
 def test_eight_processes_start_on_an_empty_database_and_claim_nothing_twice(url: str) -> None:
