@@ -51,8 +51,9 @@ def figure(answer: Answer) -> go.Figure:
             "anchor": "x2",
         },
         plot_bgcolor="white",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        margin={"t": 72 + 18 * len(lines), "r": 20},
+        # Below: above the plot it grows into the title where it takes two rows.
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
+        margin={"t": 42 + 18 * len(lines), "r": 20},
     )
     target.update_xaxes(gridcolor=RULE)
     target.update_yaxes(gridcolor=RULE)
