@@ -22,10 +22,8 @@ processes = multiprocessing.get_context("fork")
 
 PATIENCE_S = 150.0
 
-Claims = Queue[list[FitKey] | str]
 
-
-def worker(url: str, n_trials: int, mirror: bool, barrier: Barrier, claims: Claims) -> None:
+def worker(url: str, n_trials: int, mirror: bool, barrier: Barrier, claims: Queue[list[FitKey] | str]) -> None:
     """One process: submit, then claim and record until nothing is left. Tells what it claimed, or why it failed."""
     try:
         barrier.wait()
