@@ -294,4 +294,3 @@ def test_cost_of_a_claim_does_not_grow_with_what_is_behind() -> None:
             have[now.fits[0]] = scores[now.fits[0]]
     medians = {cohort: sorted(values)[len(values) // 2] for cohort, values in seconds.items() if len(values) > 20}
     assert medians[4] < 3 * medians[1]
-    assert max(medians.values()) < 0.002
