@@ -155,12 +155,21 @@ def _level(case: Case) -> tuple[Interval, float]:
     seen = case.grid.scores[case.chosen]
     seen = seen[np.isfinite(seen)]
     n = len(seen)
-    sd = float(seen.std(ddof=1)) if n > 1 else case.versus.pooled_sd / math.sqrt(2.0)
+    sd = float(seen.std(ddof=1)) if n > 1 else max(case.versus.pooled_sd / math.sqrt(2.0), _sd_over_images(case, seen))
     wide = sd * math.sqrt(1.0 / n + 1.0 / (case.meta.n_folds - 1)) * float(stdtrit(max(n - 1, 1), 0.975))
     bounds = (0.0, 1.0) if case.meta.metric == "accuracy" else (-math.inf, 0.0)
     mean = float(seen.mean())
     interval = Interval(mean=mean, low=max(bounds[0], mean - wide), high=min(bounds[1], mean + wide))
     return interval, sd / math.sqrt(n)
+
+
+def _sd_over_images(case: Case, scores: NDArray[np.float64]) -> float:
+    """Of one fold nobody knows how far folds differ; its images alone let its accuracy vary by this much (binomial)."""
+    if case.meta.metric != "accuracy":
+        return 0.0
+    n = case.meta.n_images / case.meta.n_folds
+    share = min(max(float(scores[0]), 0.5 / n), 1.0 - 0.5 / n)
+    return math.sqrt(share * (1.0 - share) / n)
 
 
 def _above_chance(mean: float, sem: float, meta: StudyMeta) -> bool:

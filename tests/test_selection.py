@@ -95,6 +95,15 @@ def test_a_provisional_choice_stands_on_scores_that_differ_by_the_same_in_every_
     assert found.chosen_by == "smoothed partial folds"
 
 
+def test_of_one_fold_the_error_is_at_least_that_of_its_images() -> None:
+    slots, scores = slots_at(lams(9)), world(9, noise=0.001)
+    found = answer(slots, {key: score for key, score in scores.items() if key.fold == 0})
+    assert found.cv_sem >= np.sqrt(found.cv.mean * (1 - found.cv.mean) / (1800 / 5)) > 0.005
+    assert found.cv.high - found.cv.low > 2 * found.cv_sem
+    perfect = answer(slots_at(lams(3)), {FitKey(slot, 0, 0): 1.0 for slot in range(-1, 3)})
+    assert perfect.cv_sem > 0
+
+
 def test_a_failed_baseline_leaves_an_answer_without_a_gain() -> None:
     slots, scores = slots_at(lams(6)), world(6)
     failed = (replace(slots[0], failed="out of memory"), *slots[1:])

@@ -65,8 +65,8 @@ def run() -> None:
             _leave(line, StorageFull.exit_code)
         if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
             _leave(f"lamsearch: {error.format_message()}{_way_out(error)}", 2)
-        name = type(error).__name__
-        _leave(f"lamsearch: unexpected {name}: {error}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
+        name, said = type(error).__name__, next(iter(str(error).splitlines()), "")
+        _leave(f"lamsearch: unexpected {name}: {said}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ def checks(url: str, study: str | None, *, allow_code: bool) -> Iterator[Check]:
     except LamsearchError as error:
         yield Check(name="database", ok=False, finding=str(error))
     yield _guarded("devices", _devices)
-    yield _disk()
+    yield from _disks(url)
     for name in names:
         yield _guarded(f"data of {name}", partial(_data, store, name, allow_code=allow_code))
 
@@ -82,9 +83,8 @@ def _database(store: Store) -> Iterator[Check]:
     sound = "none" if urls.is_sqlite(store.database.url) else "checked by the server itself"
     advice = urls.rescue(store.database.url) if health.damage else ""
     yield Check(name="damage", ok=not health.damage, finding=health.damage or sound, advice=advice)
-    advice = "" if health.may_write else "enough for status, best, trials and report; run and worker need write access"
-    finding = "read and write" if health.may_write else "read only"
-    yield Check(name="rights", ok=health.may_write, finding=finding, advice=advice)
+    reading = "read only: enough for status, best, trials, report and dashboard; run, submit and worker need to write"
+    yield Check(name="rights", ok=True, finding="read and write" if health.may_write else reading)
     slow = health.round_trip_s > SLOW_S
     advice = "workers wait for it at every claim: bring them nearer" if slow else ""
     yield Check(name="round trip", ok=not slow, finding=f"{1000 * health.round_trip_s:.1f} ms", advice=advice)
@@ -105,10 +105,20 @@ def _devices() -> Check:
     return Check(name="devices", ok=True, finding=f"{names}; {environment.cores()} cores")
 
 
-def _disk() -> Check:
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
+def _disks(url: str) -> Iterator[Check]:
+    """Results go here; a SQLite database may lie on another disk."""
+    yield _disk("disk", Path.cwd(), "here")
+    with contextlib.suppress(LamsearchError, OSError):  # said above
+        parsed = urls.parse(url)
+        folder = urls.path_of(parsed).absolute().parent
+        if urls.is_sqlite(parsed) and folder.stat().st_dev != Path.cwd().stat().st_dev:
+            yield _disk("disk of the database", folder, f"in {folder}")
+
+
+def _disk(name: str, folder: Path, where: str) -> Check:
+    free = shutil.disk_usage(folder).free / 2**30
     advice = "" if free >= FREE_GIB else "make room: a full disk stops the study (exit code 74), resumable"
-    return Check(name="disk", ok=free >= FREE_GIB, finding=f"{free:.1f} GiB free here", advice=advice)
+    return Check(name=name, ok=free >= FREE_GIB, finding=f"{free:.1f} GiB free {where}", advice=advice)
 
 
 def _data(store: Store, name: str, *, allow_code: bool) -> Check:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "sqlite:///lamsearch.db"
 
 StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="Packaged study by name, or a .toml file.")]
+OneStudy = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name in the database; default: all.")]
 StudyName = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name in the database; default: the newest.")]
 Storage = Annotated[
     str | None,

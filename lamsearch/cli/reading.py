@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lamsearch.cli.options import AsJson, Out, Storage, StudyName, open_store, pick_study
+from lamsearch.cli.options import AsJson, OneStudy, Out, Storage, StudyName, open_store, pick_study
 from lamsearch.errors import LamsearchError
 
 
@@ -33,21 +33,19 @@ def best(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = 
     typer.echo(printed(answer, as_json=as_json))
 
 
-def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson = False) -> None:
+def status(study: OneStudy = None, *, storage: Storage = None, as_json: AsJson = False) -> None:
     """Studies with their progress, and the workers that are alive."""
     from lamsearch.cli.live import duration
     from lamsearch.progress import Clock, progress
 
     store = open_store(storage, read_only=True)
     rows = [store.study(study)] if study else sorted(store.studies(), key=lambda row: row.created_at)
-    found = [
-        (row, progress(store, row, Clock(known=store.rate(row.id) if row.state in ("open", "closing") else None)))
-        for row in rows
-    ]
+    workers = [worker for worker in store.workers() if worker.alive]
+    served = {row.id for row in rows if workers and row.state in ("open", "closing")}
+    found = [(row, progress(store, row, Clock(known=store.rate(row.id) if row.id in served else None))) for row in rows]
     for place, (row, seen) in enumerate(found):
         if stored := store.answer(row.id) if row.state == "done" else None:  # its choice stands
             found[place] = row, dataclasses.replace(seen, best=stored["lam_over_m"], best_mean=stored["cv"]["mean"])
-    workers = [worker for worker in store.workers() if worker.alive]
     if as_json:
         body = {
             "studies": [{"state": row.state, "reason": row.reason, **dataclasses.asdict(seen)} for row, seen in found],
@@ -71,6 +69,8 @@ def status(study: StudyName = None, *, storage: Storage = None, as_json: AsJson 
     )
     if workers:
         typer.echo("")
+    elif any(row.state in ("open", "closing") for row in rows):
+        typer.echo("no worker is alive; `lamsearch worker` serves what is open")
     _table(
         ("worker", "host", "pid", "device", "doing", "last beat"),
         [

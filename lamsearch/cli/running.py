@@ -39,6 +39,7 @@ from lamsearch.cli.options import (
     storage_url,
 )
 from lamsearch.errors import InputError, StorageUnavailable, StudyConflict
+from lamsearch.records import BASELINE
 
 if TYPE_CHECKING:
     from lamsearch.config import ServiceConfig, StudyConfig
@@ -130,7 +131,8 @@ def submit(
     config, service, _ = _configured(study, locals(), set_)
     store = open_store(storage, service)
     row = submitted(store, config, retry_failed=retry_failed, allow_code=allow_code)
-    typer.echo(f"study {row.name} is {row.state}: {row.config.search.trials} λ's and the baseline λ = 0")
+    n = sum(slot.slot != BASELINE for slot in store.table(row.id).slots)
+    typer.echo(f"study {row.name} is {row.state}: {n} λ's and the baseline λ = 0")
 
 
 def worker(
@@ -159,6 +161,9 @@ def worker(
         store = open_store(storage, service, stop=stop)
         for name in study or []:
             store.study(name)
+        if not with_parent and not any(row.state in ("open", "closing") for row in store.studies()):
+            then = "leaving" if exit_when_done else "waiting for one"
+            typer.echo(f"lamsearch worker: no study is open in {store.url}: {then}", err=True)
         options = Options(
             studies=tuple(study or ()), device=device, exit_when_done=exit_when_done, allow_code=allow_code
         )

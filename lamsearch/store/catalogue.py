@@ -102,7 +102,10 @@ class Catalogue(Base):
         self.set_state(name, "stopped", "it is being deleted")
         with self._mirror_lock:
             self._optuna().delete((row.optuna_study_id, row.optuna_baseline_id))
-        self.database.write(lambda connection: studies.delete_rows(connection, row.id))
+        try:
+            self.database.write(lambda connection: studies.delete_rows(connection, row.id))
+        except UnknownStudy:
+            raise UnknownStudy(name, self.database.read(studies.names)) from None
         self._views.pop(row.id, None)
 
     def _row(self, name: str) -> Row[Any]:

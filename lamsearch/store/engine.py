@@ -17,6 +17,7 @@ from lamsearch.store import urls
 from lamsearch.store.faults import Fault, classify, damaged, in_words, unreachable_host
 from lamsearch.store.holders import lock_holder
 from lamsearch.store.sessions import READ_ONLY, READING, engine_kwargs
+from lamsearch.store.watch import Watch
 
 LEAVING_S = 2.0  # patience with the database once this process has been asked to stop
 
@@ -44,7 +45,7 @@ class Database:
         self.url, self.service, self.read_only, self.stop, self.say = url, service, read_only, stop, say
         if urls.is_sqlite(url):
             urls.check_file(url, read_only=read_only)
-        kwargs = engine_kwargs(url)
+        kwargs = engine_kwargs(url, read_only=read_only)
         if read_only and urls.is_sqlite(url):
             url = urls.reading(url)
             kwargs[READ_ONLY] = True
@@ -56,6 +57,9 @@ class Database:
             ) from None
         except (SQLAlchemyError, ValueError, TypeError):
             raise InputError(f"storage {self.masked}: a URL that cannot be used") from None
+        self.watch = Watch(stop, leaving_s=LEAVING_S)
+        if not urls.is_sqlite(url):
+            self.watch.over(self.engine)
 
     @property
     def masked(self) -> str:

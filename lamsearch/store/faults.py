@@ -97,7 +97,7 @@ def _sqlite(cause: sqlite3.Error) -> Fault:
 def _postgres(cause: BaseException) -> Fault:
     state = getattr(cause, "sqlstate", None)
     if state is None:
-        return _libpq(type(cause).__name__, str(cause))
+        return _libpq({kind.__name__ for kind in type(cause).__mro__}, str(cause))
     if state in _PG_FULL:
         return Fault.FULL
     if state in _PG_REFUSED:
@@ -107,7 +107,7 @@ def _postgres(cause: BaseException) -> Fault:
     return Fault.RETRY if state in _PG_RETRY or state[:2] in _PG_RETRY_CLASSES else Fault.OURS
 
 
-def _libpq(kind: str, words: str) -> Fault:
+def _libpq(kinds: set[str], words: str) -> Fault:
     # libpq gives connection failures no SQLSTATE, only its (English, or the server's) words.
     if "password authentication failed" in words or "no password supplied" in words:
         return Fault.REFUSED
@@ -115,4 +115,5 @@ def _libpq(kind: str, words: str) -> Fault:
         return Fault.REFUSED
     if "FATAL" in words and ("does not exist" in words or "no pg_hba.conf entry" in words):
         return Fault.REFUSED
-    return Fault.RETRY if kind in ("OperationalError", "InterfaceError") else Fault.OURS
+    # Its subclasses too: a server that does not answer is a ConnectionTimeout.
+    return Fault.RETRY if kinds & {"OperationalError", "InterfaceError"} else Fault.OURS

@@ -76,6 +76,8 @@ def open_storage(database: Database, *, create: bool) -> RDBStorage:
                 f"{optuna.__version__}; back it up, stop all workers, then run `{command}` with the newest Optuna"
             ) from None
         storage.engine.update_execution_options(**{READING: False})
+        if database.engine.dialect.name != "sqlite":
+            database.watch.over(storage.engine)
         return storage
 
     if database.engine.dialect.name == "sqlite" or not create:

@@ -8,6 +8,8 @@ Optuna makes for itself, through SQLAlchemy's plugin hook: they must hold while 
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -46,7 +48,8 @@ class SafeEngine(CreateEnginePlugin):
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         self.read_only = bool(kwargs.pop(READ_ONLY, False))
-        self.synchronous = "NORMAL" if kwargs.pop(LAZY, False) else "FULL"
+        self.made = bool(kwargs.pop(LAZY, False))  # Optuna's tables come after ours
+        self.synchronous = "NORMAL" if self.made else "FULL"
 
     def update_url(self, url: URL) -> URL:
         """Our argument came beside the URL, not in it."""
@@ -55,10 +58,18 @@ class SafeEngine(CreateEnginePlugin):
     def engine_created(self, engine: Engine) -> None:
         """Attach the listeners. https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable"""
         if engine.dialect.name == "sqlite":
+            event.listen(engine, "do_connect", self._before)
             event.listen(engine, "connect", self._on_connect)
             event.listen(engine, "begin", _on_begin)
         else:
             event.listen(engine, "connect", _pin_time_zone)
+
+    def _before(self, _dialect: Any, _record: Any, arguments: Any, _options: Any) -> None:
+        """A file that was there and has gone is not made anew, empty."""
+        path = str(arguments[0])
+        if self.made and not path.startswith("file:") and not Path(path).exists():
+            raise sqlite3.OperationalError(f"the file {path} has gone: was it moved or deleted?")
+        self.made = True
 
     def _on_connect(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
@@ -86,7 +97,7 @@ def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def engine_kwargs(url: URL, *, for_optuna: bool = False) -> dict[str, Any]:
+def engine_kwargs(url: URL, *, for_optuna: bool = False, read_only: bool = False) -> dict[str, Any]:
     """Arguments of ``create_engine``. ``for_optuna``: of the engine that writes its copy.
 
     On SQLite its commits need not be on disk at once. Our own do; they follow Optuna's in the same log, so a copy noted
@@ -97,7 +108,9 @@ def engine_kwargs(url: URL, *, for_optuna: bool = False) -> dict[str, Any]:
         connect = {"timeout": SQLITE_BUSY_S}
         return {"plugins": [PLUGIN], LAZY: for_optuna, "hide_parameters": True, "connect_args": connect}
     # Not lazy here: a server may crash and come back under a pass that goes on, and would never repeat what was lost.
-    options = " ".join(f"-c {key}={value}" for key, value in _PG_SESSION.items())
+    # Somebody who only wants to look does not wait long for a lock.
+    session = _PG_SESSION | ({"lock_timeout": "5s"} if read_only else {})
+    options = " ".join(f"-c {key}={value}" for key, value in session.items())
     given = url.query.get("options", "")
     return {
         "plugins": [PLUGIN],

@@ -36,7 +36,8 @@ def parse(text: str) -> URL:
     if "://" not in text:
         if "@" in text or "password" in text.lower() or text.lower().startswith(("postgres", "sqlite:")):
             raise _unreadable()  # a slip in a URL, which may hold a password: not repeated, and no file's name
-        return URL.create("sqlite", database=str(Path(text).expanduser()))
+        url = URL.create("sqlite", database=str(Path(text).expanduser()))
+        return _on_disk(url)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -50,6 +51,10 @@ def parse(text: str) -> URL:
         raise InputError(
             f"storage {masked(url)}: {url.drivername!r} is not supported; use sqlite:///PATH or postgresql+psycopg://…"
         )
+    return _on_disk(url)
+
+
+def _on_disk(url: URL) -> URL:
     if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
         raise InputError(
             "storage: SQLite in memory cannot be shared by processes; name a file, such as sqlite:///lamsearch.db"

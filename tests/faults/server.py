@@ -74,6 +74,20 @@ class Server:
         os.kill(self.pid, signal.SIGKILL)
         psutil.wait_procs(backends, timeout=10)
 
+    def pause(self) -> None:
+        """SIGSTOP every process of the server: connections stay, nobody answers."""
+        for process in self._processes():
+            process.suspend()
+
+    def go_on(self) -> None:
+        """SIGCONT them."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        main = psutil.Process(self.pid)
+        return [main, *main.children(recursive=True)]
+
     @property
     def pid(self) -> int:
         """Of the main process. Raises FileNotFoundError if the server was never started, or was stopped in order."""

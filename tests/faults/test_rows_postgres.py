@@ -103,6 +103,32 @@ def test_a_worker_told_to_stop_while_the_database_is_away_does_not_wait_for_it(
     assert all(worker.said.count("\n") == 1 and "no answer for 2 s" in worker.said for worker in workers)
 
 
+def test_a_server_that_hangs_is_waited_for_and_keeps_nobody_from_stopping(
+    programs: Programs, own_server: Server, tmp_path: Path
+) -> None:
+    """Rows 7 and 13: its processes are paused, so that connections stay and nothing answers."""
+    url = own_server.create_database()
+    store = submitted(url, model={"kind": "linear"}, training={"epochs": 1_000_000})
+    worker = programs.worker(url, tmp_path)
+    wait_until(lambda: busy(store, worker))
+    store.close()
+    own_server.pause()
+    try:
+        time.sleep(1.0)
+        asked = programs.start("status", tmp_path, LAMSEARCH_STORAGE=url)
+        time.sleep(1.0)
+        worker.send(signal.SIGTERM)
+        began = time.monotonic()
+        assert worker.wait() == 143
+        assert time.monotonic() - began < 30
+        assert "unexpected" not in worker.said
+    finally:
+        own_server.go_on()
+    assert asked.wait() == 0, asked.said
+    assert "1000000" not in asked.said
+    assert "\ns " in asked.said
+
+
 @pytest.mark.soak
 def test_run_told_to_stop_while_the_database_is_away_does_not_wait_for_it(
     programs: Programs, own_server: Server, tmp_path: Path

@@ -54,6 +54,30 @@ def test_workers_killed_at_any_moment_change_nothing(
     assert store.executed(store.study("s").id) <= len(undisturbed.cells) + kills
 
 
+def test_a_file_that_is_moved_away_is_missed_and_not_made_anew(
+    programs: Programs, sqlite_url: str, tmp_path: Path
+) -> None:
+    """As if it were locked for ever: exit 75 and one line, and back in its place nothing is lost."""
+    file, away = tmp_path / "lamsearch.db", tmp_path / "away"
+    store = submitted(sqlite_url, training={"epochs": 20})
+    worker = programs.worker(sqlite_url, tmp_path)
+    wait_until(lambda: results(store) >= 1)
+    store.close()
+    away.mkdir()
+    for path in tmp_path.glob("lamsearch.db*"):
+        path.rename(away / path.name)
+    code = worker.wait()
+    assert not file.exists()
+    if code != 0:  # else its open connection has brought the study to its end, in the moved file
+        assert code == 75
+        assert "has gone: was it moved or deleted?" in worker.said
+        assert worker.said.count("\n") == 1
+    for path in away.glob("lamsearch.db*"):
+        path.rename(tmp_path / path.name)
+    assert programs.worker(sqlite_url, tmp_path).wait() == 0
+    assert finished(Store(sqlite_url)).cells
+
+
 def test_what_a_dead_worker_held_is_taken_over_within_the_grace_period(
     programs: Programs, sqlite_url: str, tmp_path: Path
 ) -> None:

@@ -8,16 +8,20 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 from worlds import FACTS, config, register, service
 
 from lamsearch.config import ServiceConfig
 from lamsearch.errors import InputError, StorageFull, StorageUnavailable
 from lamsearch.store import Store, urls
 from lamsearch.store.engine import Database
+from lamsearch.store.faults import Fault, classify
 from lamsearch.store.holders import lock_holder
+from lamsearch.store.watch import Watch
 
 
 @pytest.mark.parametrize(
@@ -267,3 +271,27 @@ def test_a_process_paused_in_a_call_is_as_patient_as_any(sqlite_url: str) -> Non
         return "back"
 
     assert database.retrying(cut_off) == "back"
+
+
+def test_a_server_that_does_not_answer_is_waited_for() -> None:
+    silent = psycopg.errors.ConnectionTimeout("connection timeout expired")
+    assert classify(OperationalError("", None, silent)) is Fault.RETRY
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("told_to_stop", [False, True])
+def test_a_connection_that_hangs_is_cut(postgres_url: str, told_to_stop: bool) -> None:
+    limits = {"leaving_s": 0.3, "limit_s": 60.0} if told_to_stop else {"leaving_s": 60.0, "limit_s": 0.3}
+    engine = create_engine(postgres_url)
+    Watch(lambda: told_to_stop, **limits).over(engine)
+    with engine.connect() as idle_again:
+        idle_again.execute(text("SELECT 1"))
+    time.sleep(1.0)  # what is back in the pool is left alone
+    started = time.monotonic()
+    with pytest.raises(OperationalError) as caught, engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(30)"))
+    assert time.monotonic() - started < 20
+    assert classify(caught.value) is Fault.RETRY
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
