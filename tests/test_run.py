@@ -13,11 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forked import Programs
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-LONG = ("--trials", "40", "--epochs", "6", "--set", "data.n=800")
+LONG = ("--trials", "40", "--epochs", "6", "--set", "data.n=500")
 SHORT = ("--trials", "4", "--epochs", "2", "--folds", "3", "--set", "data.n=300", "--set", "model.kind=linear")
+ONE = ("--workers", "1")
+"""Where a second child, which takes seconds to import torch, adds nothing to what is tested."""
+
 Started = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -97,7 +101,7 @@ def test_sigterm_releases_everything_and_leaves_no_process(started: Started, tmp
 
 
 def test_a_second_ctrl_c_leaves_at_once_and_the_children_follow(started: Started, tmp_path: Path) -> None:
-    process = started(*LONG)
+    process = started(*LONG, *ONE)
     wait_for_fits(tmp_path, 1)
     workers = children(process)
     process.send_signal(signal.SIGINT)
@@ -115,14 +119,14 @@ def test_children_stop_when_their_parent_is_killed_and_the_next_run_goes_on(star
     wait_until_gone(workers, 15)
     after = status(tmp_path)
     assert (after["state"], after["busy"]) == ("open", [])
-    again = started(*LONG)
+    again = started(*LONG, *ONE)
     wait_for_fits(tmp_path, int(str(after["fits"])) + 1)
     again.terminate()
     assert again.wait(timeout=20) == 143
 
 
 def test_a_child_that_is_killed_is_replaced_at_once_and_costs_no_trial(started: Started, tmp_path: Path) -> None:
-    process = started("--trials", "5", "--epochs", "3", "--set", "data.n=600", "--workers", "1", "--json")
+    process = started("--trials", "5", "--epochs", "3", "--set", "data.n=400", *ONE, "--json")
     for n in (1, 4):
         wait_for_fits(tmp_path, n)
         killed = children(process)[0]
@@ -136,7 +140,7 @@ def test_a_child_that_is_killed_is_replaced_at_once_and_costs_no_trial(started: 
 
 
 def test_time_that_is_up_still_gives_a_tested_answer(started: Started) -> None:
-    process = started("--trials", "300", "--epochs", "6", "--set", "data.n=800", "--time", "9s", "--json")
+    process = started("--trials", "300", "--epochs", "6", "--set", "data.n=800", "--time", "9s", *ONE, "--json")
     output, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "time is up" in said
@@ -148,7 +152,7 @@ def test_time_that_is_up_still_gives_a_tested_answer(started: Started) -> None:
 
 
 @pytest.mark.postgres
-def test_the_password_is_nowhere(started: Started, tmp_path: Path, postgres_url: str) -> None:
+def test_the_password_is_nowhere(started: Started, programs: Programs, tmp_path: Path, postgres_url: str) -> None:
     secret = "p@ss/w:rd%?#é&"
     admin = create_engine(make_url(postgres_url), isolation_level="AUTOCOMMIT")
     name = f"odd{os.getpid()}"
@@ -156,7 +160,7 @@ def test_the_password_is_nowhere(started: Started, tmp_path: Path, postgres_url:
         connection.execute(text(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{secret}'"))
     url = make_url(postgres_url).set(username=name, password=secret).render_as_string(hide_password=False)
     try:
-        process = started(*SHORT, LAMSEARCH_STORAGE=url)
+        process = started(*SHORT, *ONE, LAMSEARCH_STORAGE=url)
         commands: set[str] = set()
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -168,15 +172,7 @@ def test_the_password_is_nowhere(started: Started, tmp_path: Path, postgres_url:
             time.sleep(0.05)
         output, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
-        doctor = subprocess.run(
-            [sys.executable, "-m", "lamsearch", "doctor"],
-            cwd=tmp_path,
-            env={**os.environ, "LAMSEARCH_STORAGE": url},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        doctor = programs.completed("doctor", tmp_path, LAMSEARCH_STORAGE=url)
         assert doctor.returncode == 0, doctor.stdout
         written = [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
         encoded = make_url(url).render_as_string(hide_password=False).split(":")[2].split("@")[0]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shlex
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Programs
 
 SMALL = "--trials 4 --folds 2 --epochs 2 --set data.n=150"
 STUDIES = {
@@ -33,41 +32,35 @@ folds = 2
 """
 
 
-def command(arguments: str) -> list[str]:
-    return [sys.executable, "-m", "lamsearch", *shlex.split(arguments)]
-
-
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> Path:
     """All studies submitted at once to a database that does not exist yet, then served by one worker."""
     folder = tmp_path_factory.mktemp("service")
     (folder / "mine.toml").write_text(FILE, encoding="utf-8")
     lines = [f"submit {SMALL} --name {name} {flags}" for name, flags in STUDIES.items()]
     lines.append("submit mine.toml --epochs 2")
-    environ = {**os.environ, "LAMSEARCH_STORAGE_FILE": str(folder / "url")}
+    environ = {"LAMSEARCH_STORAGE_FILE": str(folder / "url")}
     (folder / "url").write_text(f"sqlite:///{folder}/service.db\n", encoding="utf-8")
-    started = [
-        subprocess.Popen(command(line), cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for line in lines
-    ]
-    for process, line in zip(started, lines, strict=True):
-        _, said = process.communicate(timeout=100)
-        assert process.returncode == 0, f"{line}: {said.decode()}"
+    started = [programs.start(line, folder, **environ) for line in lines]
+    for program, line in zip(started, lines, strict=True):
+        assert program.wait(100) == 0, f"{line}: {program.said}"
     work = "worker --exit-when-done --device cpu --set service.poll_s=0.1"
-    done = subprocess.run(
-        command(work), cwd=folder, env=environ, capture_output=True, text=True, timeout=200, check=False
-    )
+    done = programs.completed(work, folder, within_s=200, **environ)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return folder
 
 
-def asked(folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
-    arguments += " --storage service.db"
-    return subprocess.run(command(arguments), cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+Asked = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 
-def test_one_worker_serves_all_open_studies_to_their_answers(served: Path) -> None:
-    status = json.loads(asked(served, "status --json").stdout)
+@pytest.fixture
+def asked(programs: Programs, served: Path) -> Asked:
+    """``lamsearch`` with these arguments, about what has been served."""
+    return lambda arguments: programs.completed(f"{arguments} --storage service.db", served)
+
+
+def test_one_worker_serves_all_open_studies_to_their_answers(asked: Asked) -> None:
+    status = json.loads(asked("status --json").stdout)
     assert {study["study"]: study["state"] for study in status["studies"]} == dict.fromkeys(
         [*STUDIES, "from-file"], "done"
     )
@@ -75,8 +68,8 @@ def test_one_worker_serves_all_open_studies_to_their_answers(served: Path) -> No
 
 
 @pytest.mark.parametrize("name", [*STUDIES, "from-file"])
-def test_every_budget_is_kept_and_every_answer_is_whole(served: Path, name: str) -> None:
-    answer = json.loads(asked(served, f"best {name} --json").stdout)
+def test_every_budget_is_kept_and_every_answer_is_whole(asked: Asked, name: str) -> None:
+    answer = json.loads(asked(f"best {name} --json").stdout)
     spent = answer["budget"]
     assert spent["trials"] == spent["complete"] + spent["pruned"] + spent["failed"] == (3 if name == "from-file" else 4)
     assert spent["failed"] == 0
@@ -86,8 +79,8 @@ def test_every_budget_is_kept_and_every_answer_is_whole(served: Path, name: str)
         assert min(point["lam_over_m"] for point in answer["curve"] if point["slot"] >= 0) >= 0.999e-4
 
 
-def test_csv_of_trials_holds_plain_numbers_only(served: Path) -> None:
-    rows = list(csv.DictReader(asked(served, "trials f --csv").stdout.splitlines()))
+def test_csv_of_trials_holds_plain_numbers_only(asked: Asked) -> None:
+    rows = list(csv.DictReader(asked("trials f --csv").stdout.splitlines()))
     replicated = [row for row in rows if row["replicate_scores"]]
     assert replicated
     for row in replicated:
@@ -95,22 +88,22 @@ def test_csv_of_trials_holds_plain_numbers_only(served: Path) -> None:
         assert len([float(score) for score in row["fold_scores"].split()]) == 2
 
 
-def test_a_study_is_stopped_resumed_extended_and_deleted(served: Path) -> None:
-    assert "is done" in asked(served, "resume a").stdout
-    assert asked(served, "extend from-file 0.05 0.1").returncode == 0
-    assert asked(served, "stop from-file").returncode == 0
-    rows = json.loads(asked(served, "trials from-file --json").stdout)
+def test_a_study_is_stopped_resumed_extended_and_deleted(asked: Asked) -> None:
+    assert "is done" in asked("resume a").stdout
+    assert asked("extend from-file 0.05 0.1").returncode == 0
+    assert asked("stop from-file").returncode == 0
+    rows = json.loads(asked("trials from-file --json").stdout)
     assert [row["state"] for row in rows].count("waiting") == 2
-    assert "from-file is open" in asked(served, "resume from-file").stdout
-    assert "say --yes" in asked(served, "delete from-file").stderr
-    assert asked(served, "delete from-file --yes").returncode == 0
-    gone = asked(served, "best from-file")
+    assert "from-file is open" in asked("resume from-file").stdout
+    assert "say --yes" in asked("delete from-file").stderr
+    assert asked("delete from-file --yes").returncode == 0
+    gone = asked("best from-file")
     assert (gone.returncode, gone.stdout) == (2, "")
     assert "studies there: a, b, c, d, e, f" in gone.stderr
 
 
-def test_a_difference_in_identity_is_refused_with_both_values(served: Path) -> None:
-    done = asked(served, f"submit {SMALL} --name a {STUDIES['a']} --seed 5")
+def test_a_difference_in_identity_is_refused_with_both_values(asked: Asked) -> None:
+    done = asked(f"submit {SMALL} --name a {STUDIES['a']} --seed 5")
     assert done.returncode == 2
     assert "search.seed: stored 0, asked 5" in done.stderr
     assert "--name a-2" in done.stderr

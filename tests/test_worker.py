@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import Programs
 
 from lamsearch import dossier, lockstep, preparation, refit
 from lamsearch.answer import from_json, to_json
@@ -91,23 +90,15 @@ def test_resuming_a_finished_study_adds_nothing_and_growing_it_adds_the_differen
     assert store.study("small").state == "done"
 
 
-def test_several_workers_and_one_make_the_same_table_and_answer(tmp_path: Path) -> None:
+def test_several_workers_and_one_make_the_same_table_and_answer(programs: Programs, tmp_path: Path) -> None:
     tables = []
     for n_workers in (1, 3):
         folder = tmp_path / str(n_workers)
         folder.mkdir()
         store, study = opened(folder, study_config(search={"trials": 9}))
-        command = [
-            sys.executable,
-            "-m",
-            "lamsearch",
-            "worker",
-            "--exit-when-done",
-            "--storage",
-            str(folder / "study.db"),
-        ]
-        workers = [subprocess.Popen(command) for _ in range(n_workers)]
-        assert [worker.wait(timeout=120) for worker in workers] == [0] * n_workers
+        command = "worker --exit-when-done --storage study.db"
+        workers = [programs.start(command, folder) for _ in range(n_workers)]
+        assert [worker.wait(120) for worker in workers] == [0] * n_workers
         answer = dossier.current_answer(store, store.study("small"))
         assert answer is not None
         assert answer.test is not None

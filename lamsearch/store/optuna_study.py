@@ -126,7 +126,8 @@ def refuse_foreign(storage: RDBStorage, name: str) -> None:
             study_id = storage.get_study_id_from_name(study_name)
         except KeyError:
             continue
-        if MARK not in storage.get_study_user_attrs(study_id) and storage.get_n_trials(study_id):
+        # The trials first: another process may be making the study, and marks it before its first trial.
+        if storage.get_n_trials(study_id) and MARK not in storage.get_study_user_attrs(study_id):
             raise InputError(
                 f"this database holds an Optuna study {study_name!r} that lamsearch did not make; choose another --name"
             )

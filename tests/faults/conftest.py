@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from programs import Programs, nursery
 from server import Server, server
 
 
@@ -28,10 +27,3 @@ def own_server(_own_server: Server) -> Server:
     if not _own_server.running:
         _own_server.start()
     return _own_server
-
-
-@pytest.fixture(scope="session")
-def programs() -> Iterator[Programs]:
-    """Starts `lamsearch` processes in moments."""
-    with nursery() as made:
-        yield made

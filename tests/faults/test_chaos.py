@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from chaos import SERVER_FAULTS, SMALL, WORKER_FAULTS, Chaos, drawn
 from end_state import EndState
-from programs import Programs
+from forked import Programs
 from server import Server
 
 

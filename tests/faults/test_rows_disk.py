@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from programs import Program, Programs, busy, finished, submitted, wait_until
+from forked import Program, Programs
+from programs import busy, finished, submitted, wait_until
 from server import Server
 from sqlalchemy import create_engine, text
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import Programs, submitted
+from forked import Programs
+from programs import submitted
 from sqlalchemy import text
 
 from lamsearch.config import GROWABLE, flatten, known_keys, merge, parse_study

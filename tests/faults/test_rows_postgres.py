@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 from end_state import EndState
-from programs import Program, Programs, alive, busy, finished, results, submitted, wait_until
+from forked import Program, Programs
+from programs import alive, busy, finished, results, submitted, wait_until
 from server import Mode, Server
 from sqlalchemy import create_engine, text
 

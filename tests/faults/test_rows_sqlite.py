@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from end_state import EndState
-from programs import Programs, alive, busy, finished, results, submitted, wait_until
+from forked import Programs
+from programs import alive, busy, finished, results, submitted, wait_until
 from sqlalchemy import select, update
 
 from lamsearch.store import Store

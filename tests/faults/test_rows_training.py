@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from programs import Programs, finished, submitted
+from forked import Programs
+from programs import finished, submitted
 
 from lamsearch import worker
 from lamsearch.candidates import Candidate

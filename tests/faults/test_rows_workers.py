@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import Program, Programs, alive, busy, finished, submitted, wait_until
+from forked import Program, Programs
+from programs import alive, busy, finished, submitted, wait_until
 from sqlalchemy import func, select
 
 from lamsearch.store import Store

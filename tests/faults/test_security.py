@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from programs import Programs, finished, submitted, wait_until
+from forked import Programs
+from programs import finished, submitted, wait_until
 from server import Server, free_port
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from chaos import SERVER_FAULTS, WORKER_FAULTS, Chaos, Command, Kind, drawn, linear
 from end_state import EndState
-from programs import Programs
+from forked import Programs
 from server import Server
 
 STUDIES = (

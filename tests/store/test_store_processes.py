@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import traceback
 from collections import Counter
@@ -17,7 +18,10 @@ from lamsearch.records import FitKey
 from lamsearch.store import Claim, Done, Store
 
 PROCESSES = 8
-# Forked: they begin within milliseconds of each other, which is the point. The parent holds no connection.
+# Forked: they begin within milliseconds of each other, which is the point. The parent holds no connection, and has
+# imported what each would import at its first claim.
+for module in ("alembic.command", "lamsearch.plan", "lamsearch.pruner", "lamsearch.store.mirror"):
+    importlib.import_module(module)
 processes = multiprocessing.get_context("fork")
 
 PATIENCE_S = 150.0
@@ -66,20 +70,20 @@ def swarm(url: str, n_trials: int, *, mirror: bool = False) -> list[FitKey]:
 
 def test_eight_processes_start_on_an_empty_database_and_claim_nothing_twice(url: str) -> None:
     """FAULTS 10, 11: plain Optuna loses 30 of 40 processes on the first, and claims a third twice on the second."""
-    claimed = swarm(url, 66)
+    claimed = swarm(url, 30)
     assert max(Counter(claimed).values()) == 1
-    assert len(claimed) == 67 * 3
+    assert len(claimed) == 31 * 3
     store = Store(url, service=service(), read_only=True)
     study = store.study("s")
-    assert len(store.results(study.id)) == store.executed(study.id) == 67 * 3
+    assert len(store.results(study.id)) == store.executed(study.id) == 31 * 3
 
 
 def test_eight_processes_mirror_as_one(url: str) -> None:
-    swarm(url, 12, mirror=True)
+    swarm(url, PROCESSES, mirror=True)
     store = Store(url, service=service())
     mirrored(store, store.study("s"))
     found = trials(url)
-    assert [trial.user_attrs["slot"] for trial in found] == list(range(12))
+    assert [trial.user_attrs["slot"] for trial in found] == list(range(PROCESSES))
     assert {trial.state for trial in found} == {optuna.trial.TrialState.COMPLETE}
     assert all(len(trial.user_attrs["fold_scores"]) == 3 for trial in found)
 

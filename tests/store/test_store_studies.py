@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from worlds import FACTS, claimed, config, mirrored, register, service, work
 
@@ -315,3 +316,31 @@ def test_results_are_readable_in_any_state(store: Store) -> None:
         store.set_state("s", state, "because")
         assert len(store.results(study.id)) == 4
         assert (store.study("s").state, store.study("s").reason) == (state, "because")
+
+
+def test_a_study_that_another_process_makes_meanwhile_is_not_taken_for_a_foreign_one(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has made Optuna's study and not yet marked it; its first trials come while this one looks."""
+    other, looks = Store(url, service=service()), list[str]()
+    optuna.create_study(study_name="s", storage=plain(url), direction="maximize")
+
+    def interrupted(name: str) -> None:
+        look = getattr(RDBStorage, name)
+
+        def looking(self: RDBStorage, study_id: int) -> Any:
+            seen = look(self, study_id)
+            looks.append(name)
+            if len(looks) == 1:
+                study = other.submit(config(), FACTS)
+                work(other, study, register(other), fits=4)
+                mirrored(other, study)
+            return seen
+
+        monkeypatch.setattr(RDBStorage, name, looking)
+
+    interrupted("get_n_trials")
+    interrupted("get_study_user_attrs")
+    study = store.submit(config(), FACTS)
+    assert len(store.table(study.id).scores) == 4
+    assert len(optuna.load_study(study_name="s", storage=plain(url)).trials) > 0

@@ -1,9 +1,9 @@
 """Where `lamsearch` processes come from: one that has imported torch and forks them, so that each starts in moments.
 
 Reads one JSON object per line: ``arguments`` of the command, ``folder``, ``environ``, ``sabotage`` (names of functions
-in ``sabotage.py``, with their arguments), ``output`` (a file). Writes ``[pid, null]`` for each start and
-``[pid, exit code]`` for each end. When its input ends, it kills what is left and leaves. Everything in a forked
-process is as in ``python -m lamsearch``, but for the imports done.
+in ``faults/sabotage.py``, with their arguments), ``output`` and ``errors`` (files, or one file). Writes ``[pid, null]``
+for each start and ``[pid, exit code]`` for each end. When its input ends, it kills what is left and leaves. Everything
+in a forked process is as in ``python -m lamsearch``, but for the imports done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import os
 import select
 import signal
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 TICK_S = 0.02
@@ -29,23 +31,26 @@ def become(order: dict[str, Any]) -> None:
     """In the forked process: the command. Does not return."""
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for name, number in (("output", 1), ("errors", 2)):
+        os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.chdir(order["folder"])
     os.environ.update(order["environ"])
     sys.argv = ["lamsearch", *order["arguments"]]
-    import sabotage
-
+    sys.path[0] = order["folder"]
+    if order["sabotage"]:
+        sys.path.append(str(Path(__file__).parent / "faults"))
     for name, *arguments in order["sabotage"]:
-        getattr(sabotage, name)(*arguments)
+        getattr(importlib.import_module("sabotage"), name)(*arguments)
     from lamsearch.cli import main
 
-    code = 70
+    code = 1
     try:
         main()
+        code = 0
     except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else 1
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
