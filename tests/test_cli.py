@@ -160,7 +160,7 @@ def test_results_that_do_not_fit_on_the_disk_are_a_full_disk(
 
 
 def test_ctrl_c_gives_a_provisional_answer_and_the_same_command_goes_on(lamsearch: Lamsearch, tmp_path: Path) -> None:
-    flags = "--trials 40 --epochs 4 --set data.n=300 --workers 1"
+    flags = "--trials 300 --epochs 4 --set data.n=300 --workers 1"
     command = [sys.executable, "-m", "lamsearch", "run", *flags.split()]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

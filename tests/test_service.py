@@ -107,3 +107,28 @@ def test_a_difference_in_identity_is_refused_with_both_values(asked: Asked) -> N
     assert done.returncode == 2
     assert "search.seed: stored 0, asked 5" in done.stderr
     assert "--name a-2" in done.stderr
+
+
+def test_where_nobody_works_status_says_so_and_gives_no_rate(programs: Programs, tmp_path: Path) -> None:
+    told = programs.completed(f"submit {SMALL} --name idle --set search.extend=[0.1]", tmp_path)
+    assert "study idle is open: 5 λ's and the baseline" in told.stdout
+    said = programs.completed("status", tmp_path).stdout
+    assert "no worker is alive; `lamsearch worker` serves what is open" in said
+    seen = json.loads(programs.completed("status --json", tmp_path).stdout)["studies"][0]
+    assert (seen["fits_per_minute"], seen["eta_s"], seen["slots"]) == (None, None, 5)
+
+
+def test_a_worker_says_that_no_study_is_open(programs: Programs, tmp_path: Path) -> None:
+    done = programs.completed("worker --exit-when-done --storage typo.db", tmp_path)
+    assert (done.returncode, done.stderr) == (
+        0,
+        "lamsearch worker: no study is open in sqlite:///typo.db: leaving\n",
+    )
+
+
+def test_deleting_at_the_same_time_names_the_study(programs: Programs, tmp_path: Path) -> None:
+    assert programs.completed(f"submit {SMALL} --name twice", tmp_path).returncode == 0
+    running = [programs.start("delete twice --yes", tmp_path) for _ in range(3)]
+    codes = sorted(program.wait() for program in running)
+    assert codes in ([0, 2, 2], [0, 0, 2])
+    assert not any("number" in program.said for program in running)
