@@ -154,7 +154,7 @@ class Worker:
 
     def _work_off(self, study: StudyRow, claims: Sequence[Claim], work: Callable[[], bool]) -> None:
         """Do the work of some claims; whatever happens, they are not left held."""
-        superseded = f"{study.name} {claims[0].lease_key}: superseded by another worker, discarded"
+        superseded = f"{study.name} {claims[0].words}: superseded by another worker, discarded"
         try:
             if not work():
                 self._say(superseded)
@@ -177,7 +177,7 @@ class Worker:
             # A crash is one attempt of this fold fit, never a decision about λ; the worker goes on.
             reason = f"{type(error).__name__}: {error}"
             self.store.crashed(claims, reason)
-            self._say(f"{study.name} {claims[0].lease_key} crashed: {reason}\n{traceback.format_exc()}")
+            self._say(f"{study.name} {claims[0].words} crashed: {reason}\n{traceback.format_exc()}")
 
     def _why(self, study: StudyRow) -> str:
         """Why no λ has a score: the last failure, and what to do."""

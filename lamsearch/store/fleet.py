@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, insert, not_, select, update
 
-from lamsearch.records import BASELINE
-from lamsearch.rules import WHOLE
-from lamsearch.store.rows import WorkerInfo, WorkerRow
-from lamsearch.store.tables import leases, now, studies, workers
+from lamsearch.records import FitKey
+from lamsearch.store.rows import WorkerInfo, WorkerRow, in_words
+from lamsearch.store.tables import leases, now, slots, studies, workers
 
 FORGET_S = 7 * 86400
 """Workers that left longer ago are not listed."""
@@ -61,13 +60,13 @@ def listed(connection: Connection, grace_s: float) -> list[WorkerRow]:
 
 def _doing(connection: Connection) -> dict[int, list[str]]:
     """Worker → what it holds leases on, in words."""
-    held = select(leases, studies.c.name).join(studies, studies.c.id == leases.c.study_id)
+    of = and_(slots.c.study_id == leases.c.study_id, slots.c.slot == leases.c.slot)
+    held = select(leases, studies.c.name, slots.c.lam_over_m).join(studies, studies.c.id == leases.c.study_id)
+    held = held.outerjoin(slots, of)
     found: dict[int, list[str]] = {}
     for row in connection.execute(held.where(leases.c.worker_id.is_not(None)).order_by(leases.c.id)):
-        lam = "λ = 0" if row.slot == BASELINE else f"slot {row.slot}"
-        fold = "all folds" if row.fold == WHOLE else f"fold {row.fold}"
-        again = f" of replicate {row.replicate}" if row.replicate else ""
-        words = f"{lam}, {fold}{again}" if row.kind == "fit" else row.kind
+        key = FitKey(row.slot, row.replicate, row.fold)
+        words = in_words(key, row.lam_over_m) if row.kind == "fit" else row.kind
         found.setdefault(row.worker_id, []).append(f"{row.name}: {words}")
     return found
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, and_
 
 from lamsearch.config import StudyConfig, parse_study
-from lamsearch.records import EpochScore, FitKey, FoldResult
+from lamsearch.records import BASELINE, EpochScore, FitKey, FoldResult
 from lamsearch.rules import WHOLE
 from lamsearch.store.tables import studies
 
@@ -100,6 +100,18 @@ class Claim:
         if self.kind == "refit":
             return FitKey(0, 0, 0)
         return self.keys[0]._replace(fold=WHOLE) if self.whole else self.keys[0]
+
+    @property
+    def words(self) -> str:
+        """What it is on, for people."""
+        return self.kind if self.kind == "refit" else in_words(self.lease_key, self.lam_over_m)
+
+
+def in_words(key: FitKey, lam_over_m: float | None) -> str:
+    """``λ/m = 0.0012, fold 3``: a fit, for people."""
+    lam = "λ = 0" if key.slot == BASELINE else "λ not chosen yet" if lam_over_m is None else f"λ/m = {lam_over_m:.3g}"
+    fold = "all folds" if key.fold == WHOLE else f"fold {key.fold}"
+    return f"{lam}, {fold}" + (f" of replicate {key.replicate}" if key.replicate else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

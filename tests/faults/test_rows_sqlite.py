@@ -121,7 +121,8 @@ def test_a_worker_that_slept_through_its_lease_discards_and_goes_on(
     (taken,) = store.results(store.study("s").id)
     sleeper.send(signal.SIGCONT)
     assert sleeper.wait() == 0
-    assert f"{taken.key}: superseded by another worker, discarded" in sleeper.said
+    fit = "λ = 0" if taken.key.slot < 0 else f"λ/m = {taken.lam_over_m:.3g}"
+    assert f"s {fit}, fold {taken.key.fold}: superseded by another worker, discarded" in sleeper.said
     assert sleeper.said.count("\n") == 1
     assert finished(store) == undisturbed
     assert store.executed(store.study("s").id) == len(undisturbed.cells) + 1
