@@ -52,8 +52,10 @@ class Timing:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """True for CUDA's and MPS's own ways of saying so."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower()
+    """True for CUDA's, MPS's and the CPU's own ways of saying so."""
+    said = str(error).lower()
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "out of memory" in said or "can't allocate memory" in said
 
 
 def measure(problem: Problem, candidate: Candidate, *, seconds: float = 0.5) -> Timing | None:
@@ -66,7 +68,7 @@ def measure(problem: Problem, candidate: Candidate, *, seconds: float = 0.5) -> 
         times = _timed(trainer.train_epoch, problem.device, seconds)
     except InputError:
         return None
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         return None

@@ -144,7 +144,7 @@ class Executor:
             group = members[len(found) : len(found) + self.members]
             try:
                 found += self._train(group, stop)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 self._halve()

@@ -15,7 +15,7 @@ VERDICT_EVERY_S = 60.0
 """How often the dashboard's verdict and curve are refreshed while a study runs, at most."""
 
 MIRROR_SHARE = 50
-"""Optuna's copy is brought up to date at most this many of its own durations apart: about 2 % of the time."""
+"""Optuna's copy is brought up to date this many of its own durations apart: about 2 % of a long study."""
 
 LOOK_S = 10.0
 """How long a worker that has left the copy to another one does not ask again."""

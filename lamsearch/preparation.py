@@ -23,8 +23,7 @@ def facts(config: StudyConfig, *, allow_code: bool = False) -> tuple[DataSet, Fa
     (search images), ``n_test``, ``n_classes``, ``shape`` (C, H, W), ``fold_sizes`` (replicate 0), ``chance`` (score of
     predicting the label shares for every image, by the study's metric; higher is better).
     """
-    if ":" in config.model.kind and not allow_code:
-        raise InputError(f"model.kind = {config.model.kind!r} runs code of your own: allow it with --allow-code")
+    check_code(config, allow_code=allow_code)
     data = load(config.data, seed=config.search.seed)
     labels = data.labels[data.search]
     splits.check_folds(labels, data.class_names, config.search.folds)
@@ -39,6 +38,12 @@ def facts(config: StudyConfig, *, allow_code: bool = False) -> tuple[DataSet, Fa
         "fold_sizes": [len(fold) for fold in folds],
         "chance": _chance(labels, data.n_classes, config),
     }
+
+
+def check_code(config: StudyConfig, *, allow_code: bool) -> None:
+    """Raises InputError for a model of the user's own that has not been allowed."""
+    if ":" in config.model.kind and not allow_code:
+        raise InputError(f"model.kind = {config.model.kind!r} runs code of your own: allow it with --allow-code")
 
 
 def _chance(labels: Labels, n_classes: int, config: StudyConfig) -> float:

@@ -116,6 +116,7 @@ def test_the_reading_commands_agree_and_print_data(
         ("worker --name digits", "(`lamsearch worker --help` lists what there is)"),
         ("nothing", "No such command 'nothing'"),
         ("run --storage postgresql:/app:hunter2@h/d", "the storage URL cannot be read"),
+        ("bench digits --set model.kind=os:getcwd", "allow it with --allow-code"),
         ("submit --storage :memory:", "SQLite in memory cannot be shared"),
         ("run --storage 'host=h password=hunter2'", "the storage URL cannot be read"),
         ("run --storage postgresql+psycopg://app:a@hunter2@h/d", "the storage URL cannot be read"),

@@ -115,14 +115,18 @@ def bench(
     study: StudyFile = "digits",
     *,
     device: Device = "auto",
+    allow_code: AllowCode = False,
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Time the trainers on this machine for a study's images: ms per step, models per second, share of the peak."""
     from lamsearch import study_files
     from lamsearch.bench import bench as measure
+    from lamsearch.preparation import check_code
 
-    found = measure(study_files.load(study, parse_set(set_)), device)
+    config = study_files.load(study, parse_set(set_))
+    check_code(config, allow_code=allow_code)
+    found = measure(config, device)
     typer.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.lines()))
 
 

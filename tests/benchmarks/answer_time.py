@@ -87,7 +87,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    result = run(options.kind, n=options.n, epochs=options.epochs, seeds=options.seeds)
+    n = min(options.n, 1400) if options.kind == "digits" else options.n
+    result = run(options.kind, n=n, epochs=options.epochs, seeds=options.seeds)
     save(f"answer_time-{options.kind}", **result)
 
 
