@@ -24,6 +24,8 @@ def _own_server() -> Iterator[Server]:
 @pytest.fixture
 def own_server(_own_server: Server) -> Server:
     """A running server that the test may stop, restart and crash; the next test finds it running again."""
-    if not _own_server.running:
+    if _own_server.running:
+        _own_server.go_on()  # A test that failed may have left it paused.
+    else:
         _own_server.start()
     return _own_server

@@ -76,17 +76,18 @@ class Server:
 
     def pause(self) -> None:
         """SIGSTOP every process of the server: connections stay, nobody answers."""
-        for process in self._processes():
-            process.suspend()
+        main = psutil.Process(self.pid)
+        main.suspend()  # First, so that no child is added while the others are listed.
+        for process in main.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def go_on(self) -> None:
-        """SIGCONT them."""
-        for process in self._processes():
-            process.resume()
-
-    def _processes(self) -> list[psutil.Process]:
+        """SIGCONT them. A child that ended meanwhile is reaped by the main process as soon as that goes on."""
         main = psutil.Process(self.pid)
-        return [main, *main.children(recursive=True)]
+        for process in [*main.children(recursive=True), main]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     @property
     def pid(self) -> int:
@@ -141,10 +142,7 @@ def server() -> Iterator[Server]:
             yield made
         finally:
             if made.running:
-                # Perhaps paused by a test: a stopped process takes no request to leave.
-                for process in [psutil.Process(made.pid), *psutil.Process(made.pid).children(recursive=True)]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.resume()
+                made.go_on()  # Perhaps paused by a test: a stopped process takes no request to leave.
                 made.stop("immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
