@@ -143,6 +143,36 @@ def test_a_study_that_is_done_is_not_stopped(
     assert json.loads(lamsearch("status --json", folder).stdout)["studies"][0]["state"] == "done"
 
 
+def test_a_stopped_study_that_is_run_again_says_so(lamsearch: Lamsearch, tmp_path: Path) -> None:
+    assert lamsearch(f"submit {SMALL}", tmp_path).returncode == 0
+    assert lamsearch("stop digits", tmp_path).returncode == 0
+    again = lamsearch(f"submit {SMALL}", tmp_path)
+    assert again.stderr == "study digits was stopped (by request); it is open again\n"
+    assert again.stdout.startswith("study digits is open:")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "no storage given"),
+        (b"postgresql+psycopg://u:hunter2@h/d\nsecond line\n", "expected one line of text"),
+        (b"sqlite:///a\0b.db", "expected one line of text"),
+        (b"\xff\xfe", "not a text file"),
+        (b"mysql://u:hunter2@h/d", "'mysql' is not supported"),
+    ],
+)
+def test_a_bad_file_with_the_databases_url_is_named(
+    lamsearch: Lamsearch, tmp_path: Path, content: bytes, why: str
+) -> None:
+    (tmp_path / "url").write_bytes(content)
+    done = lamsearch("status", tmp_path, LAMSEARCH_STORAGE_FILE=str(tmp_path / "url"))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"lamsearch: LAMSEARCH_STORAGE_FILE = {tmp_path}/url: ")
+    assert why in done.stderr
+    assert "hunter2" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_results_that_do_not_fit_on_the_disk_are_a_full_disk(
     studied: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

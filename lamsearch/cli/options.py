@@ -68,12 +68,25 @@ def storage_url(flag: str | None) -> str:
     if url := os.environ.get("LAMSEARCH_STORAGE"):
         return url
     if path := os.environ.get("LAMSEARCH_STORAGE_FILE"):
-        try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not a text file"
-            raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {why}; put the database URL there") from None
+        return _url_in(path)
     return DEFAULT_STORAGE
+
+
+def _url_in(path: str) -> str:
+    from lamsearch.store import urls
+
+    try:
+        url = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {why}; put the database URL there") from None
+    if not url.isprintable():
+        raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: expected one line of text, the database URL")
+    try:
+        urls.parse(url)
+    except InputError as error:
+        raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {error}") from None
+    return url
 
 
 def parse_set(pairs: list[str] | None) -> dict[str, Any]:

@@ -223,6 +223,8 @@ def submitted(store: Store, config: StudyConfig, *, retry_failed: bool, allow_co
     if retry_failed:
         store.retry_failed(row.id)
     if row.state in ("stopped", "closing", "failed"):
+        why = f" ({row.reason})" if row.reason else ""
+        typer.echo(f"study {row.name} was {row.state}{why}; it is open again", err=True)
         store.set_state(row.name, "open")
     return store.study(row.name)
 

@@ -23,6 +23,8 @@ LEAVING_S = 2.0  # patience with the database once this process has been asked t
 
 SILENT_S = 5.0  # failures that pass sooner are not spoken of
 
+_PASSING = (Fault.RETRY, Fault.READ_ONLY)
+
 T = TypeVar("T")
 
 
@@ -84,7 +86,7 @@ class Database:
             fault = self._classify(error)
             if fault is Fault.OURS:
                 raise
-            if fault is Fault.RETRY:
+            if fault in _PASSING:
                 return None
             raise self.raised(fault, error) from error
 
@@ -102,12 +104,16 @@ class Database:
                 fault = self._classify(error)
                 if fault is Fault.OURS:
                     raise
-                if fault is not Fault.RETRY:
+                if fault not in _PASSING:
                     raise self.raised(fault, error) from error
                 patience_s = min(LEAVING_S, self.service.retry_s) if self.stop() else self.service.retry_s
                 # Not since the call began: a process may have been paused in it, for hours.
                 failed_at = failed_at or time.monotonic()
                 left_s = failed_at + patience_s - time.monotonic()
+                if fault is Fault.READ_ONLY:
+                    self.engine.dispose()  # new connections may find the server that takes writes
+                    if left_s <= 0:
+                        raise self.raised(fault, error) from error
                 if left_s <= 0:
                     raise StorageUnavailable(self._unavailable(error, patience_s)) from error
                 if not said and patience_s - left_s > SILENT_S:
@@ -153,7 +159,7 @@ class Database:
     def raised(self, fault: Fault, error: BaseException) -> Exception:
         """The error of ours that says ``fault``."""
         words = in_words(error)
-        if fault is Fault.FULL:
+        if fault in (Fault.FULL, Fault.READ_ONLY):
             return StorageFull(
                 f"storage {self.masked}: {words}; make room or allow writing, then run the same command again to resume"
             )

@@ -16,6 +16,7 @@ class Fault(Enum):
     """The classes that the retry loop tells apart."""
 
     RETRY = "retry"
+    READ_ONLY = "read-only"
     FULL = "full"
     REFUSED = "refused"
     NO_TABLES = "no tables"
@@ -26,7 +27,8 @@ _SQLITE_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
 _SQLITE_RETRY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 _SQLITE_REFUSED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
-_PG_FULL = {"53100", "25006"}  # disk full, read-only transaction (a standby, or default_transaction_read_only)
+_PG_FULL = {"53100"}  # disk full
+_PG_READ_ONLY = {"25006"}  # a standby, perhaps for the moment of a failover, or default_transaction_read_only
 _PG_REFUSED = {"28P01", "28000", "3D000", "42501"}  # password, role, database, privilege
 _PG_RETRY_CLASSES = {"08", "40", "53", "55", "57", "58"}  # connection, rollback, resources, locks, operator, system
 _PG_RETRY = {"25P03"}  # idle in transaction too long: the server freed what a paused process held
@@ -100,6 +102,8 @@ def _postgres(cause: BaseException) -> Fault:
         return _libpq({kind.__name__ for kind in type(cause).__mro__}, str(cause))
     if state in _PG_FULL:
         return Fault.FULL
+    if state in _PG_READ_ONLY:
+        return Fault.READ_ONLY
     if state in _PG_REFUSED:
         return Fault.REFUSED
     if state == "42P01":

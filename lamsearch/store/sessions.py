@@ -50,6 +50,7 @@ class SafeEngine(CreateEnginePlugin):
         self.read_only = bool(kwargs.pop(READ_ONLY, False))
         self.made = bool(kwargs.pop(LAZY, False))  # Optuna's tables come after ours
         self.synchronous = "NORMAL" if self.made else "FULL"
+        self.file: tuple[Path, int] | None = None
 
     def update_url(self, url: URL) -> URL:
         """Our argument came beside the URL, not in it."""
@@ -60,7 +61,7 @@ class SafeEngine(CreateEnginePlugin):
         if engine.dialect.name == "sqlite":
             event.listen(engine, "do_connect", self._before)
             event.listen(engine, "connect", self._on_connect)
-            event.listen(engine, "begin", _on_begin)
+            event.listen(engine, "begin", self._on_begin)
         else:
             event.listen(engine, "connect", _pin_time_zone)
 
@@ -68,7 +69,7 @@ class SafeEngine(CreateEnginePlugin):
         """A file that was there and has gone is not made anew, empty."""
         path = str(arguments[0])
         if self.made and not path.startswith("file:") and not Path(path).exists():
-            raise sqlite3.OperationalError(f"the file {path} has gone: was it moved or deleted?")
+            raise _gone(path)
         self.made = True
 
     def _on_connect(self, connection: Any, _record: Any) -> None:
@@ -81,6 +82,25 @@ class SafeEngine(CreateEnginePlugin):
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+        if self.file is None:
+            path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+            self.file = path, path.stat().st_ino
+
+    def _on_begin(self, connection: Connection) -> None:
+        """What goes into a file that has lost its name is lost, and another file knows nothing of what we do."""
+        if self.file is not None:
+            path, inode = self.file
+            try:
+                if path.stat().st_ino != inode:
+                    raise sqlite3.OperationalError(f"another file has come in the place of {path}: was it replaced?")
+            except FileNotFoundError:
+                raise _gone(path) from None
+        reading = connection.get_execution_options().get(READING, False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _gone(path: str | Path) -> sqlite3.OperationalError:
+    return sqlite3.OperationalError(f"the file {path} has gone: was it moved or deleted?")
 
 
 plugins.register(PLUGIN, __name__, SafeEngine.__name__)
@@ -90,11 +110,6 @@ def _pin_time_zone(connection: Any, _record: Any) -> None:
     # PGTZ in somebody's environment is stronger than the connection's options.
     connection.execute("SET TIME ZONE 'UTC'")
     connection.commit()
-
-
-def _on_begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(READING, False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def engine_kwargs(url: URL, *, for_optuna: bool = False, read_only: bool = False) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def parse(text: str) -> URL:
 
 
 def _on_disk(url: URL) -> URL:
+    if url.drivername == "sqlite" and url.query:
+        raise InputError(
+            f"storage {masked(url)}: a SQLite file takes no options here ({', '.join(url.query)}); "
+            "leave out what follows the ?"
+        )
     if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
         raise InputError(
             "storage: SQLite in memory cannot be shared by processes; name a file, such as sqlite:///lamsearch.db"

@@ -67,16 +67,33 @@ def test_a_file_that_is_moved_away_is_missed_and_not_made_anew(
     away.mkdir()
     for path in tmp_path.glob("lamsearch.db*"):
         path.rename(away / path.name)
-    code = worker.wait()
+    assert worker.wait() == 75
     assert not file.exists()
-    if code != 0:  # else its open connection has brought the study to its end, in the moved file
-        assert code == 75
-        assert "has gone: was it moved or deleted?" in worker.said
-        assert worker.said.count("\n") == 1
+    assert "has gone: was it moved or deleted?" in worker.said
+    assert worker.said.count("\n") == 1
     for path in away.glob("lamsearch.db*"):
         path.rename(tmp_path / path.name)
     assert programs.worker(sqlite_url, tmp_path).wait() == 0
     assert finished(Store(sqlite_url)).cells
+
+
+def test_a_file_that_another_takes_the_place_of_gets_nothing(
+    programs: Programs, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Somebody puts a database of other studies there while a worker works."""
+    file, other = tmp_path / "lamsearch.db", tmp_path / "other.db"
+    store = submitted(sqlite_url, training={"epochs": 20})
+    submitted(f"sqlite:///{other}", training={"epochs": 21}).close()
+    worker = programs.worker(sqlite_url, tmp_path)
+    wait_until(lambda: results(store) >= 1)
+    store.close()
+    for log in tmp_path.glob("lamsearch.db-*"):
+        log.unlink()  # SQLite would take it for the other file's
+    other.replace(file)
+    assert worker.wait() == 75
+    assert f"another file has come in the place of {file}: was it replaced?" in worker.said
+    assert worker.said.count("\n") == 1
+    assert results(Store(sqlite_url)) == 0
 
 
 def test_what_a_dead_worker_held_is_taken_over_within_the_grace_period(

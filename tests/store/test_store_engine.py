@@ -46,6 +46,7 @@ def test_urls_are_normalised_and_masked(given: str, normal: str) -> None:
         "",
         "sqlite://",
         "sqlite:///:memory:",
+        "sqlite:///x.db?odd=1",
         "mysql://u:secret@h/d",
         "postgresql+psycopg2://u:secret@h/d",
         "a://:b:c@:x",
@@ -177,15 +178,35 @@ def test_a_full_disk_is_said_and_resumable(sqlite_url: str) -> None:
 
 
 @pytest.mark.postgres
+def set_read_only(url: str, value: str) -> None:
+    """Whether new sessions of a PostgreSQL database may write."""
+    parsed = urls.parse(url)
+    may_write = {"options": "-c default_transaction_read_only=off"}
+    with create_engine(parsed, isolation_level="AUTOCOMMIT", connect_args=may_write).connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {parsed.database} SET default_transaction_read_only = {value}"))
+
+
 def test_a_read_only_server_is_said(postgres_url: str) -> None:
     store = Store(postgres_url, service=service())
     store.submit(config(), FACTS)
     store.close()
-    url = urls.parse(postgres_url)
-    with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text(f"ALTER DATABASE {url.database} SET default_transaction_read_only = on"))
+    set_read_only(postgres_url, "on")
     with pytest.raises(StorageFull, match="read-only transaction"):
-        Store(postgres_url, service=service()).set_state("s", "stopped")
+        Store(postgres_url, service=service(retry_s=0.5)).set_state("s", "stopped")
+
+
+def test_a_server_that_takes_no_writes_for_a_moment_is_waited_for(postgres_url: str) -> None:
+    """A standby that is about to take over: sessions that could not write are replaced."""
+    store = Store(postgres_url, service=service())
+    store.submit(config(), FACTS)
+    store.close()
+    set_read_only(postgres_url, "on")
+    writable = threading.Timer(0.7, set_read_only, (postgres_url, "off"))
+    writable.start()
+    store = Store(postgres_url, service=service(retry_s=20.0))
+    store.set_state("s", "stopped")
+    writable.join()
+    assert store.study("s").state == "stopped"
 
 
 def test_a_reader_holds_up_nobody(sqlite_url: str) -> None:
