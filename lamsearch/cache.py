@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lamsearch import environment
+from lamsearch.errors import InputError
 from lamsearch.pixels import Images
 
 FORMAT = 1
@@ -28,6 +30,20 @@ FORMAT = 1
 
 MAX_BYTES = 16 * 2**30
 """Limit of one data set in memory, so that a small hostile file cannot claim all of it."""
+
+
+def room() -> int:
+    """How many bytes one data set may take while it is prepared. Later its images are memory-mapped."""
+    free = environment.free_memory()
+    return MAX_BYTES if free is None else min(MAX_BYTES, free)
+
+
+def too_large(name: str, n_bytes: int, limit: int) -> InputError:
+    """What is said of a data set that takes more than ``room``."""
+    return InputError(
+        f"{name} takes {n_bytes / 2**30:.2g} GiB of memory while it is prepared, {limit / 2**30:.2g} GiB may be taken "
+        "here; use fewer or smaller images, or a machine with more memory"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from functools import cache
@@ -35,6 +36,23 @@ def cpu() -> str:
     except OSError:
         pass  # not Linux: the plain name serves
     return f"{model} ({platform.machine()}), {cores()} cores"
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process can still take, of the machine's memory and of its container's; None where unknown.
+
+    Linux: MemAvailable, https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files.
+    """
+    found = []
+    with contextlib.suppress(OSError, LookupError, ValueError):
+        lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
+        found.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))))
+    with contextlib.suppress(OSError, LookupError, ValueError):
+        group = root / "sys/fs/cgroup"
+        limit, used = (int((group / name).read_text(encoding="utf-8")) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+        found.append(max(0, limit - used + int(stat["inactive_file"])))  # the kernel drops these pages when asked
+    return min(found, default=None)
 
 
 def cores() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch.cache import MAX_BYTES, Prepared, digest
+from lamsearch.cache import Prepared, digest, room, too_large
 from lamsearch.errors import InputError
 from lamsearch.pixels import scaled
 
@@ -87,7 +87,7 @@ def read(found: Listing) -> Prepared:
     labels: list[int] = []
     names: list[str] = []
     bad = [*found.bad]
-    n_bytes = 0
+    n_bytes, limit = 0, room()
     for label, files in enumerate(found.classes.values()):
         for file in files:
             try:
@@ -97,11 +97,9 @@ def read(found: Listing) -> Prepared:
                 continue
             labels.append(label)
             names.append(_short(file, found.root))
-            n_bytes += images[-1].size * np.dtype(np.float32).itemsize
-            if n_bytes > MAX_BYTES:
-                raise InputError(
-                    f"folder:{found.root} needs more than {MAX_BYTES >> 30} GiB in memory; shrink the images"
-                )
+            n_bytes += images[-1].size * (np.dtype(np.float32).itemsize + images[-1].itemsize)
+            if n_bytes > limit:
+                raise too_large(f"folder:{found.root}", n_bytes, limit)
     if bad:
         raise InputError(
             f"folder:{found.root} holds {len(bad)} files that cannot be used, repair or remove them: {_listed(bad)}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamsearch.cache import MAX_BYTES, Prepared, digest
+from lamsearch.cache import Prepared, digest, room, too_large
 from lamsearch.errors import InputError
 from lamsearch.pixels import Images, scaled
 
@@ -60,10 +60,7 @@ def _loaded(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             n_bytes = sum(member.file_size for member in archive.infolist())
-        if n_bytes > MAX_BYTES:
-            raise InputError(
-                f"npz:{path} unpacks to {n_bytes >> 30} GiB, more than {MAX_BYTES >> 30}; shrink the images"
-            )
+        _fits(n_bytes, path)
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in wanted[:2] if key not in file]
             if missing:
@@ -103,6 +100,8 @@ def _images(images: NDArray[Any], path: Path) -> Images:
         )
     if images.size == 0:
         raise InputError(f"npz:{path}: images of shape {images.shape} hold no pixels; give some")
+    if images.dtype != np.float32:
+        _fits(images.size * np.dtype(np.float32).itemsize, path)
     if images.dtype == np.uint8:
         return scaled(images)
     if images.dtype.kind != "f":
@@ -117,6 +116,11 @@ def _images(images: NDArray[Any], path: Path) -> Images:
             "remove or repair them"
         )
     return images
+
+
+def _fits(n_bytes: int, path: Path) -> None:
+    if n_bytes > (limit := room()):
+        raise too_large(f"npz:{path}", n_bytes, limit)
 
 
 def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamsearch import folders
+from lamsearch import cache, folders
 from lamsearch.cache import Prepared
 from lamsearch.config import DataConfig
 from lamsearch.datasets import load
@@ -153,8 +153,8 @@ def test_different_shapes(pets: Path) -> None:
 
 
 def test_too_many_images_for_memory(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "MAX_BYTES", 100)
-    assert "in memory; shrink the images" in refusal(pets)
+    monkeypatch.setattr(cache, "MAX_BYTES", 100)
+    assert "use fewer or smaller images, or a machine with more memory" in refusal(pets)
 
 
 def test_a_class_without_images_is_named(pets: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lamsearch import npz
+from lamsearch import cache, environment
 from lamsearch.errors import InputError
 from lamsearch.npz import arrays_in, read
 
@@ -110,10 +110,21 @@ def test_a_plain_array_file(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_unpacks_too_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz, "MAX_BYTES", 1000)
+    monkeypatch.setattr(cache, "MAX_BYTES", 1000)
     np.savez_compressed(tmp_path / "data.npz", images=np.zeros((3, 100, 100), dtype=np.uint8), labels=LABELS)
-    with pytest.raises(InputError, match="shrink the images"):
+    with pytest.raises(InputError, match="use fewer or smaller images"):
         read(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize("free", [20_000, 60_000])
+def test_more_than_the_memory_that_is_free_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """30 kB unpacked, 120 kB as float32."""
+    monkeypatch.setattr(environment, "free_memory", lambda: free)
+    path = saved(tmp_path, images=np.zeros((3, 100, 100), dtype=np.uint8), labels=LABELS)
+    with pytest.raises(InputError, match="GiB may be taken here; use fewer or smaller images"):
+        read(path)
 
 
 def test_absent_file(tmp_path: Path) -> None:

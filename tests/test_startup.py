@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,17 @@ def test_ctrl_c_while_a_library_loads_is_quiet(tmp_path: Path, module: str) -> N
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr in ("", "lamsearch: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v is Linux's")
+def test_too_little_memory_for_torch_is_one_line(tmp_path: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "lamsearch", "worker", "--exit-when-done"])
+    limited = ["sh", "-c", f"ulimit -v 600000; exec {command}"]
+    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("lamsearch: not enough memory (")
+    assert "allow this process more" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_full_disk_behind_a_pipe_is_one_line(database: Path) -> None:

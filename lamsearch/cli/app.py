@@ -13,6 +13,8 @@ from lamsearch import __version__
 from lamsearch.cli import managing, reading, running
 from lamsearch.errors import LamsearchError, StorageFull
 
+_NO_MEMORY = ("failed to map segment", "cannot allocate memory", "can't allocate memory")
+_MORE_MEMORY = "allow this process more (`ulimit -v`, the container's limit), or use fewer --workers"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 app = typer.Typer(
@@ -66,6 +68,8 @@ def run() -> None:
         if hasattr(error, "format_message"):  # typer's own: an unknown command, flag or value
             _leave(f"lamsearch: {error.format_message()}{_way_out(error)}", 2)
         name, said = type(error).__name__, next(iter(str(error).splitlines()), "")
+        if isinstance(error, MemoryError) or any(sign in said.lower() for sign in _NO_MEMORY):
+            _leave(f"lamsearch: not enough memory ({said or name}); {_MORE_MEMORY}", 1)
         _leave(f"lamsearch: unexpected {name}: {said}; LAMSEARCH_DEBUG=1 shows where: please report it", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
