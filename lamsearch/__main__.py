@@ -1,5 +1,5 @@
 """``python -m lamsearch``."""
 
-from lamsearch.cli import main
+from lamsearch.cli import command
 
-main()
+command()

@@ -30,6 +30,7 @@ class Mirroring:
     def __init__(self, store: Store, worker_id: int, say: Callable[[str], None]) -> None:
         self.store, self.worker_id, self._say = store, worker_id, say
         self._whole: set[int] = set()
+        self._refitting: set[int] = set()
         self._next_mirror = 0.0
         self._next_verdict = time.monotonic() + VERDICT_EVERY_S
         self._waiting_since: float | None = None
@@ -46,6 +47,7 @@ class Mirroring:
         False if that is left to another worker, or to a later call.
         """
         self._whole.discard(study.id)
+        self._refitting.discard(study.id)
         if not now and not self.due:
             return False
         began = time.monotonic()
@@ -56,6 +58,12 @@ class Mirroring:
         if verdict:
             self._next_verdict = time.monotonic() + max(VERDICT_EVERY_S, MIRROR_SHARE * took)
         return whole
+
+    def bring_meanwhile(self, study: StudyRow) -> None:
+        """Bring the copy up to date, once, while another worker refits: nothing else is to be done, so it is free."""
+        if study.id not in self._refitting:
+            self._refitting.add(study.id)
+            self._pass(study, None, in_turn=False)
 
     def finished(self, wanted: Callable[[StudyRow], bool]) -> bool:
         """Finish the copies of ``wanted`` studies that are done, if their last writer died.

@@ -207,10 +207,12 @@ class Worker:
     def _conclude(self, study: StudyRow, ready: Ready) -> bool:
         """The refit, the test and the answer, if they are due and nobody else is at it."""
         claim = self.store.claim_refit(study.id, self.worker_id)
-        if isinstance(claim, Claim):
-            self._work_off(study, (claim,), partial(self._answer, study, claim, ready))
-        self.mirroring.bring(study, now=isinstance(claim, Claim))
-        return isinstance(claim, Claim)
+        if not isinstance(claim, Claim):
+            self.mirroring.bring_meanwhile(study)
+            return False
+        self._work_off(study, (claim,), partial(self._answer, study, claim, ready))
+        self.mirroring.bring(study, now=True)
+        return True
 
     def _answer(self, study: StudyRow, claim: Claim, ready: Ready) -> bool:
         answer = refit.conclude(

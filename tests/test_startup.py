@@ -134,6 +134,15 @@ def test_ctrl_c_while_a_library_loads_is_quiet(tmp_path: Path, module: str) -> N
     assert done.stderr in ("", "lamsearch: interrupted\n")
 
 
+def test_a_process_that_wrote_leaves_one_whole_file(tmp_path: Path) -> None:
+    """It ends without Python's own taking apart, but not without closing the database."""
+    command = [sys.executable, "-m", "lamsearch", "submit", "--set", "data.n=300"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("study digits is open")
+    assert [path.name for path in tmp_path.iterdir()] == ["lamsearch.db"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v is Linux's")
 def test_too_little_memory_for_torch_is_one_line(tmp_path: Path) -> None:
     command = shlex.join([sys.executable, "-m", "lamsearch", "worker", "--exit-when-done"])

@@ -13,7 +13,7 @@ from test_worker import QUICK, opened, serve, study_config
 
 from lamsearch.cli.session import conclude
 from lamsearch.stopping import Stop
-from lamsearch.store import Store, tables
+from lamsearch.store import Claim, Store, WorkerInfo, tables
 
 
 def shown(tmp_path: Path, name: str) -> list[str]:
@@ -30,6 +30,33 @@ def test_a_worker_that_died_while_it_wrote_the_copy_is_waited_out(tmp_path: Path
     assert serve(store) == (0, [])
     assert shown(tmp_path, "small") == ["COMPLETE"] * 5
     assert shown(tmp_path, "small/baseline") == ["COMPLETE"]
+
+
+def test_who_waits_for_anothers_refit_brings_the_copy_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is not due: nothing else is to be done, and there is less to do once there is an answer."""
+    monkeypatch.setattr("lamsearch.mirroring.MIRROR_SHARE", 1_000_000)
+    patient = QUICK.model_copy(update={"grace_s": 120.0})
+    store, _ = opened(tmp_path, study_config(search={"pruner": "none"}), patient)
+    stop = Stop()
+    ending = threading.Timer(20.0, stop.set)
+    ending.start()
+    refits: list[Claim | None] = []
+
+    class Refitting(Store):
+        def claim_refit(self, study_id: int, worker_id: int) -> Claim | None:
+            if not refits:  # another worker is quicker
+                refits.append(store.claim_refit(study_id, store.register(WorkerInfo(host="h", pid=1, device="cpu"))))
+            if shown(tmp_path, "small").count("COMPLETE") == 5:
+                stop.set()
+            return super().claim_refit(study_id, worker_id)
+
+    serve(Refitting(f"sqlite:///{tmp_path}/study.db", service=patient), stop)
+    ending.cancel()
+    assert isinstance(refits[0], Claim)
+    assert shown(tmp_path, "small") == ["COMPLETE"] * 5
+    assert store.study("small").state == "open"
 
 
 def test_its_writer_may_be_silent_no_longer_than_a_worker(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shlex
@@ -133,7 +134,9 @@ def open_store(
     def say(line: str) -> None:
         typer.echo(f"lamsearch: {line}", err=True)
 
-    return Store(storage_url(storage), service=service, read_only=read_only, stop=stop, say=say)
+    store = Store(storage_url(storage), service=service, read_only=read_only, stop=stop, say=say)
+    atexit.register(store.close)  # the last to close a SQLite file takes its log away
+    return store
 
 
 def results_folder(out: Path | None, study: str) -> Path:

@@ -51,6 +51,8 @@ def follow(store: Store, row: StudyRow, local: LocalWorkers, stop: Stop, *, seco
             if stop():
                 view.say("stopping: the running fold fits end at their next epoch; finished folds are kept")
                 return stop.exit_code
+            if now.fits_done == now.fits_expected:
+                import lamsearch.report  # noqa: F401 - matplotlib: while the refit is under way, and only it
             if seconds and not closing and time.monotonic() - started + now.closing_s >= seconds:
                 view.say("time is up: finishing only what the answer needs")
                 store.set_state(row.name, "closing")
