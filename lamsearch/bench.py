@@ -24,6 +24,7 @@ CANDIDATES = (
     *(Candidate(trainer="fused", members=count) for count in (1, 4, 16, 64)),
 )
 """On a CPU without the largest, which loses there and takes long."""
+GROWTH = "memory is what the process grew by: on a CPU a trainer uses again what those above it have left"
 PEAK_SIZES = {"cpu": (768, 1024, 1536), "cuda": (2048, 4096, 8192), "mps": (1024, 2048, 4096)}
 
 
@@ -75,6 +76,7 @@ class Bench:
             f"{self.study}: {'×'.join(map(str, self.shape))} images, batch {self.batch}, on {self.hardware}",
             f"torch {self.versions['torch']}, {self.threads} thread(s), SGEMM peak {self.peak_gflops:.0f} GFLOP/s",
             *table,
+            *([GROWTH] if self.device == "cpu" else []),
         ]
 
 

@@ -85,8 +85,10 @@ def search(x: torch.Tensor, y: torch.Tensor, *, trials: int, folds: int, epochs:
 
     sampler, pruner = optuna.samplers.TPESampler(seed=seed), optuna.pruners.MedianPruner()
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    begun = time.perf_counter()
     study.optimize(objective, n_trials=trials)
     return {
+        "search_s": time.perf_counter() - begun,
         "lam_over_m": study.best_params["lam_over_m"],
         "cv": study.best_value,
         "fold_fits": fold_fits,
@@ -125,7 +127,7 @@ def time_fits(x: torch.Tensor, y: torch.Tensor, options: argparse.Namespace) -> 
     """Seconds of each of some fold fits, validation included, after a warm-up."""
     splitter = StratifiedKFold(options.folds, shuffle=True, random_state=options.seed)
     train_idx, val_idx = next(iter(splitter.split(np.zeros(len(y)), y.numpy())))
-    train(x[:320], y[:320], 1e-3, 1, options.batch)
+    train(x[train_idx], y[train_idx], 1e-3, options.epochs, options.batch)
     seconds = []
     for _ in range(options.fits):
         begun = time.perf_counter()

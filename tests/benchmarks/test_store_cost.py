@@ -19,6 +19,7 @@ from worlds import FACTS, config, register, result, score, service
 from lamsearch.records import FitKey
 from lamsearch.store import Claim, Store, StudyRow, tables
 from lamsearch.store.rows import result_values
+from tests.benchmarks.common import save, summary
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
@@ -74,9 +75,12 @@ def test_claims_do_not_get_slower_with_the_number_of_trials(url: str, n_trials: 
         timed(mirrors, lambda: store.mirror(study.id, worker_id))
     assert len(records) >= 20
     kind = store.database.engine.dialect.name
+    samples = {"claim": claims, "record": records, "both in one": both, "mirror": mirrors[1:]}
     line = ", ".join(
         f"{name} p50 {statistics.median(found):.1f} p90 {sorted(found)[int(0.9 * len(found))]:.1f}"
-        for name, found in (("claim", claims), ("record", records), ("both in one", both), ("mirror", mirrors[1:]))
+        for name, found in samples.items()
     )
+    figures = {name: {**summary(found), "p90": sorted(found)[int(0.9 * len(found))]} for name, found in samples.items()}
+    save(f"store_cost-{kind}-{n_trials}", first_plan_ms=first[0], milliseconds=figures)
     print(f"\n{kind}, {n_trials} trials, n = {len(records)}, ms: {line}; first plan {first[0]:.0f}")
     assert statistics.median(claims) < 20

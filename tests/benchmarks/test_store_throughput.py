@@ -26,6 +26,7 @@ from lamsearch.records import FoldResult
 from lamsearch.stopping import Stop
 from lamsearch.store import Claim, Store, StudyRow
 from lamsearch.worker import Options, Ready, Worker
+from tests.benchmarks.common import save, summary
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
@@ -108,6 +109,10 @@ def test_workers_spend_their_time_on_fits(url: str, n_workers: int) -> None:
         f"\n{kind}, {n_workers} workers, fits of {FIT_S:g} s, n = {FITS_EACH * n_workers}: "
         f"{n_workers * FITS_EACH / seconds:.2f} fits/s, {100 * lost:.1f} % lost to the store; "
         f"a worker's CPU {cpu_ms:.1f} ms per fit; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
+    took = summary([took for took, _, _ in told])
+    save(
+        f"store_throughput-{kind}-{n_workers}", fits_each=FITS_EACH, fit_s=FIT_S, took_s=took, lost=lost, cpu_ms=cpu_ms
     )
     # SQLite has one writer at a time, and those that wait sleep up to 0.1 s between looks: use PostgreSQL for many.
     assert lost < (0.10 if kind == "postgresql" else 0.25)
