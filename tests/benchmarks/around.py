@@ -50,14 +50,18 @@ def default_run() -> dict[str, float]:
     }
 
 
+KINDS = ("work", "mirror", "meanwhile", "publish")
+
+
 class Timed:
     """A store whose calls are timed: claims and results, Optuna's copy, and publishing for the dashboard.
 
+    ``meanwhile``: Optuna's copy, made by a worker that has nothing else to do while another one refits.
     The beat's calls come from a thread of its own and are not the worker's time.
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self.seconds = store, {"work": 0.0, "mirror": 0.0, "publish": 0.0}
+        self._store, self.seconds = store, dict.fromkeys(KINDS, 0.0)
         self.first = self.last = 0.0
 
     def __getattr__(self, name: str) -> Any:
@@ -67,8 +71,9 @@ class Timed:
     def mirror(self, *given: Any, then: Callable[..., None] | None = None, **more: Any) -> Any:
         timed = then and partial(self._timed, "publish", then)
         before = self.seconds["publish"]
-        found = self._timed("mirror", partial(self._store.mirror, then=timed), *given, **more)
-        self.seconds["mirror"] -= self.seconds["publish"] - before
+        kind = "mirror" if then or more.get("in_turn") else "meanwhile"
+        found = self._timed(kind, partial(self._store.mirror, then=timed), *given, **more)
+        self.seconds[kind] -= self.seconds["publish"] - before
         return found
 
     def _timed(self, kind: str, call: Callable[..., Any], *given: Any, **more: Any) -> Any:
@@ -91,7 +96,7 @@ def _serve(url: str, queue: Any) -> None:
 
 
 def store_share() -> dict[str, float]:
-    """Shares of the workers' time: {work: claims and results; mirror: Optuna's copy; store: both; publish}."""
+    """Shares of the workers' time by kind (see ``Timed``); ``store``: claims, results, and the copy that takes time."""
     context = get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         url = f"{folder}/lamsearch.db"
@@ -105,7 +110,7 @@ def store_share() -> dict[str, float]:
         for worker in workers:
             worker.join()
     whole = sum(seconds for _, seconds in told)
-    shares = {kind: sum(spent[kind] for spent, _ in told) / whole for kind in ("work", "mirror", "publish")}
+    shares = {kind: sum(spent[kind] for spent, _ in told) / whole for kind in KINDS}
     return {**shares, "store": shares["work"] + shares["mirror"]}
 
 
