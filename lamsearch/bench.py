@@ -12,7 +12,7 @@ import torch
 
 from lamsearch import environment, executor
 from lamsearch.architecture import Layer
-from lamsearch.candidates import Candidate, Timing, measure, synchronise
+from lamsearch.candidates import Candidate, Timing, batch_of, measure, synchronise
 from lamsearch.config import StudyConfig
 from lamsearch.datasets import load
 from lamsearch.model import Shape
@@ -25,12 +25,16 @@ CANDIDATES = (
 )
 """On a CPU without the largest, which loses there and takes long."""
 GROWTH = "memory is what the process grew by: on a CPU a trainer uses again what those above it have left"
+TF32 = "convolutions may use TF32, the SGEMM peak does not: a share may be above 100 %"
 PEAK_SIZES = {"cpu": (768, 1024, 1536), "cuda": (2048, 4096, 8192), "mps": (1024, 2048, 4096)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One trainer. ``gflops`` and ``of_peak`` count the work that the outputs depend on (``needed_flops``)."""
+    """One trainer. ``gflops`` and ``of_peak`` count the work that the outputs depend on (``needed_flops``).
+
+    They are None for a user's model, whose work is not known.
+    """
 
     trainer: str
     ms_per_model_step: float
@@ -38,8 +42,8 @@ class Row:
     n: int
     model_steps_per_second: float
     fits_per_hour: float
-    gflops: float
-    of_peak: float
+    gflops: float | None
+    of_peak: float | None
     memory_mib: float
 
 
@@ -53,6 +57,7 @@ class Bench:
     versions: dict[str, str]
     shape: Shape
     batch: int
+    tf32: bool
     threads: int
     peak_gflops: float
     needed_flops: float
@@ -70,13 +75,14 @@ class Bench:
         ]
         for row in self.rows:
             times = f"{row.ms_per_model_step:>14.3f}{row.ms_worst:>9.3f}{row.model_steps_per_second:>10.0f}"
-            rest = f"{row.fits_per_hour:>11.0f}{row.of_peak:>9.0%}{row.memory_mib:>5.0f} MiB"
+            share = "–" if row.of_peak is None else f"{row.of_peak:.0%}"
+            rest = f"{row.fits_per_hour:>11.0f}{share:>9}{row.memory_mib:>5.0f} MiB"
             table.append(f"{row.trainer:<14}{times}{rest}")
         return [
             f"{self.study}: {'×'.join(map(str, self.shape))} images, batch {self.batch}, on {self.hardware}",
             f"torch {self.versions['torch']}, {self.threads} thread(s), SGEMM peak {self.peak_gflops:.0f} GFLOP/s",
             *table,
-            *([GROWTH] if self.device == "cpu" else []),
+            *([GROWTH] if self.device == "cpu" else [TF32] if self.tf32 else []),
         ]
 
 
@@ -85,30 +91,33 @@ def bench(config: StudyConfig, device_name: str = "auto", *, seconds: float = 1.
     device = executor.devices(device_name)[0]
     if device.type == "cpu":
         torch.set_num_threads(1)  # as a worker runs: one process per core
-    problem = executor.place(config, load(config.data, seed=config.search.seed), device)
+    data = executor.resident(load(config.data, seed=config.search.seed), device)
+    problem = executor.place(config, data, device)
     peak = sgemm_peak(device)
     tried = CANDIDATES[:-1] if device.type == "cpu" else CANDIDATES
     timings = [timing for candidate in tried if (timing := measure(problem, candidate, seconds=seconds))]
     layers = problem.layers or ()
-    flops = step_flops(layers, problem.seen, problem.training.batch) if layers else 0.0
+    batch = batch_of(problem)
+    flops = step_flops(layers, problem.seen, batch) if layers else 0.0
     return Bench(
         study=config.name,
         device=str(device),
         hardware=executor.name_of(device),
         versions=environment.versions(),
         shape=problem.shape,
-        batch=problem.training.batch,
+        batch=batch,
+        tf32=device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         threads=torch.get_num_threads(),
         peak_gflops=peak / 1e9,
         needed_flops=flops,
-        nominal_flops=step_flops(layers, problem.shape, problem.training.batch) if layers else 0.0,
+        nominal_flops=step_flops(layers, problem.shape, batch) if layers else 0.0,
         rows=tuple(_row(timing, problem, flops, peak) for timing in timings),
     )
 
 
 def _row(timing: Timing, problem: Problem, flops: float, peak: float) -> Row:
     n_train = len(problem.search) * (problem.n_folds - 1) / problem.n_folds
-    steps = -(-n_train // problem.training.batch) * problem.training.epochs
+    steps = -(-n_train // batch_of(problem)) * problem.training.epochs
     rate = flops / (timing.ms_per_model_step / 1000)
     return Row(
         trainer=str(timing.candidate),
@@ -117,8 +126,8 @@ def _row(timing: Timing, problem: Problem, flops: float, peak: float) -> Row:
         n=timing.n,
         model_steps_per_second=timing.model_steps_per_second,
         fits_per_hour=3600 * timing.model_steps_per_second / steps,
-        gflops=rate / 1e9,
-        of_peak=rate / peak,
+        gflops=rate / 1e9 if flops else None,
+        of_peak=rate / peak if flops else None,
         memory_mib=timing.memory_bytes / 2**20,
     )
 

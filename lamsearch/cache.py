@@ -40,10 +40,15 @@ def room() -> int:
 
 def too_large(name: str, n_bytes: int, limit: int) -> InputError:
     """What is said of a data set that takes more than ``room``."""
+    more = "" if limit == MAX_BYTES else ", or a machine with more memory"
     return InputError(
-        f"{name} takes {n_bytes / 2**30:.2g} GiB of memory while it is prepared, {limit / 2**30:.2g} GiB may be taken "
-        "here; use fewer or smaller images, or a machine with more memory"
+        f"{name} takes {_size(n_bytes)} of memory while it is prepared, {_size(limit)} may be taken"
+        f"{'' if limit == MAX_BYTES else ' here'}; use fewer or smaller images{more}"
     )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from lamsearch.training import TrainerType
 
 Name = Literal["loop", "fused", "reference"]
 TRAINERS: dict[str, TrainerType] = {"loop": LoopTrainer, "fused": FusedTrainer, "reference": ReferenceTrainer}
-STEPS = 16
-"""Steps of one timed epoch."""
+STEPS, IMAGES = 16, 4096
+"""Steps of one timed epoch, and about how many images they may have together: fewer steps of large batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,17 @@ def out_of_memory(error: BaseException) -> bool:
 
 def measure(problem: Problem, candidate: Candidate, *, seconds: float = 0.5) -> Timing | None:
     """Train for about ``seconds`` after a warm-up; None if memory does not suffice or the model cannot be stacked."""
-    cut = _cut(problem)
+    cut, steps = _cut(problem)
     members = [Member(slot, 0, 0, 1e-4) for slot in range(candidate.members)]
-    before = _memory(problem.device)
+    _free(problem.device)
+    before = _memory(problem.device, peak=False)
     try:
         trainer = TRAINERS[candidate.trainer](cut, members)
         times = _timed(trainer.train_epoch, problem.device, seconds)
+        taken = _memory(problem.device, peak=True) - before
     except InputError:
+        if candidate.trainer != "fused":
+            raise
         return None
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -74,27 +78,34 @@ def measure(problem: Problem, candidate: Candidate, *, seconds: float = 0.5) -> 
         return None
     finally:
         _free(problem.device)
-    scale = 1000 / (STEPS * candidate.members)
+    scale = 1000 / (steps * candidate.members)
     return Timing(
         candidate=candidate,
         ms_per_model_step=sorted(times)[len(times) // 2] * scale,
         ms_worst=max(times) * scale,
         n=len(times),
-        memory_bytes=max(_memory(problem.device) - before, 0),
+        memory_bytes=max(taken, 0),
     )
 
 
-def _cut(problem: Problem) -> Problem:
-    """The problem on so few images that an epoch has ``STEPS`` full batches and next to no validation.
+def batch_of(problem: Problem) -> int:
+    """Images of one step: all that a fold trains on for gradient descent, and never more than these."""
+    n_train = len(problem.search) * (problem.n_folds - 1) // problem.n_folds
+    return n_train if problem.training.optimiser == "gd" else min(problem.training.batch, n_train)
+
+
+def _cut(problem: Problem) -> tuple[Problem, int]:
+    """The problem on so few images that an epoch has a few full batches, and next to no validation; and how many.
 
     Images are repeated where there are too few.
     """
-    batch, n_folds = problem.training.batch, max(problem.n_folds, 50)
-    wanted = -(-STEPS * batch * n_folds // (n_folds - 1))
+    batch = batch_of(problem)
+    steps = 1 if problem.training.optimiser == "gd" else max(1, min(STEPS, IMAGES // batch))
+    n_folds = min(max(problem.n_folds, 50), steps * batch + 1)
+    wanted = -(-steps * batch * n_folds // (n_folds - 1))
     repeated = problem.search.repeat(-(-wanted // len(problem.search)))[:wanted]
-    optimiser = "sgd" if problem.training.optimiser == "gd" else problem.training.optimiser
-    training = problem.training.model_copy(update={"batch": batch, "epochs": 10_000, "optimiser": optimiser})
-    return replace(problem, search=repeated, n_folds=n_folds, training=training)
+    training = problem.training.model_copy(update={"batch": batch, "epochs": 10_000})
+    return replace(problem, search=repeated, n_folds=n_folds, training=training), steps
 
 
 def _timed(epoch: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
@@ -118,10 +129,10 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _memory(device: torch.device) -> int:
-    """Bytes in use: the device's peak so far, or this process's resident memory (0 where that cannot be read)."""
+def _memory(device: torch.device, *, peak: bool) -> int:
+    """Bytes in use: on CUDA now, or at most since ``_free``; of this process on a CPU (0 where that is not known)."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return torch.mps.driver_allocated_memory()
     if not sys.platform.startswith("linux"):

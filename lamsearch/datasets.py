@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,18 @@ class DataSet:
     def n_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+
+def compact(data: DataSet) -> DataSet:
+    """Only the images that are searched or tested, in their order: for a device where the others would be a burden.
+
+    Folds, batches and results are the same: they depend on the images' order, not on their numbers.
+    """
+    used = np.union1d(data.search, data.test)
+    if len(used) == len(data.labels):
+        return data
+    search, test = (np.searchsorted(used, which) for which in (data.search, data.test))
+    return replace(data, images=data.images[used], labels=data.labels[used], search=search, test=test)
 
 
 def load(data: DataConfig, *, seed: int, cache: Path | None = None) -> DataSet:

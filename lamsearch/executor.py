@@ -16,9 +16,9 @@ import torch
 
 from lamsearch import environment
 from lamsearch.cache import cache_folders, writable
-from lamsearch.candidates import TRAINERS, Candidate, Timing, measure, out_of_memory
+from lamsearch.candidates import TRAINERS, Candidate, Timing, batch_of, measure, out_of_memory
 from lamsearch.config import StudyConfig
-from lamsearch.datasets import DataSet
+from lamsearch.datasets import DataSet, compact
 from lamsearch.engine import by_hand
 from lamsearch.errors import InputError
 from lamsearch.problem import Member, Problem, problem
@@ -60,8 +60,13 @@ def name_of(device: torch.device) -> str:
     return "Apple GPU (mps)" if device.type == "mps" else environment.cpu()
 
 
+def resident(data: DataSet, device: torch.device) -> DataSet:
+    """The data set as it is placed on ``device``: on a GPU without the images that the study leaves out."""
+    return data if device.type == "cpu" else compact(data)
+
+
 def place(config: StudyConfig, data: DataSet, device: torch.device) -> Problem:
-    """The study's problem on ``device``. Raises InputError, with advice, if the images do not fit there."""
+    """The problem of a study with ``resident`` data on ``device``. Raises InputError if the images do not fit there."""
     if device.type == "cuda":
         # The same fits in the same company give the same bits; without it, sums in the order of their arrival.
         torch.backends.cudnn.deterministic = True
@@ -176,6 +181,7 @@ def _cache_file(problem: Problem, cache: Path | None) -> Path | None:
         problem.model.model_dump(),
         problem.loss.model_dump(),
         problem.training.model_dump(exclude={"epochs", "lr", "momentum"}),
+        batch_of(problem),
     ]
     folder = writable(cache_folders(cache))
     return folder and folder / f"executor-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"

@@ -97,7 +97,8 @@ def read(found: Listing) -> Prepared:
                 continue
             labels.append(label)
             names.append(_short(file, found.root))
-            n_bytes += images[-1].size * (np.dtype(np.float32).itemsize + images[-1].itemsize)
+            # As decoded, in one array, and as float32; and what the list of them takes.
+            n_bytes += images[-1].size * (np.dtype(np.float32).itemsize + 2 * images[-1].itemsize) + 256
             if n_bytes > limit:
                 raise too_large(f"folder:{found.root}", n_bytes, limit)
     if bad:

@@ -13,15 +13,16 @@ Images = NDArray[np.float32]
 """(image, channel, row, column)."""
 
 LARGEST_BYTE = 255
-CHUNK = 1024
+PIXELS_AT_ONCE = 2**20
 
 
 def scaled(pixels: NDArray[np.uint8]) -> Images:
     """8-bit pixels (image, …), 0…255 → −1…1. One table look-up: no rounding that depends on the CPU."""
     table = (np.arange(LARGEST_BYTE + 1) / LARGEST_BYTE * 2 - 1).astype(np.float32)
     found = np.empty(pixels.shape, dtype=np.float32)
-    for start in range(0, len(pixels), CHUNK):  # as indices they take eight bytes each
-        found[start : start + CHUNK] = table[pixels[start : start + CHUNK]]
+    n = max(1, PIXELS_AT_ONCE * len(pixels) // max(1, pixels.size))
+    for start in range(0, len(pixels), n):  # as indices they take eight bytes each
+        found[start : start + n] = table[pixels[start : start + n]]
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 from lamsearch import lockstep, preparation, refit
 from lamsearch.answer import to_json
 from lamsearch.errors import InputError, LamsearchError, NoAnswerYet
-from lamsearch.executor import Executor, choose, devices, name_of, place
+from lamsearch.executor import Executor, choose, devices, name_of, place, resident
 from lamsearch.heart import Heart, beating
 from lamsearch.mirroring import Mirroring
 from lamsearch.problem import Interrupted, Member, Problem
@@ -148,6 +148,7 @@ class Worker:
         if study.id not in self._ready:
             data, facts = preparation.facts(study.config, allow_code=self.options.allow_code)
             preparation.check_same(study.name, study.facts, facts)
+            data = resident(data, self.device)
             problem = place(study.config, data, self.device)
             self._ready[study.id] = Ready(problem=problem, executor=Executor(problem, choose(problem)), test=data.test)
         return self._ready[study.id]

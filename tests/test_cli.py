@@ -117,6 +117,8 @@ def test_the_reading_commands_agree_and_print_data(
         ("nothing", "No such command 'nothing'"),
         ("run --storage postgresql:/app:hunter2@h/d", "the storage URL cannot be read"),
         ("bench digits --set model.kind=os:getcwd", "allow it with --allow-code"),
+        ("submit --storage ''", "no storage given"),
+        ("submit --storage 'file:x.db?mode=ro'", "the storage URL cannot be read"),
         ("submit --storage :memory:", "SQLite in memory cannot be shared"),
         ("run --storage 'host=h password=hunter2'", "the storage URL cannot be read"),
         ("run --storage postgresql+psycopg://app:a@hunter2@h/d", "the storage URL cannot be read"),
@@ -151,6 +153,15 @@ def test_a_stopped_study_that_is_run_again_says_so(lamsearch: Lamsearch, tmp_pat
     assert again.stdout.startswith("study digits is open:")
 
 
+def test_a_run_whose_reader_has_left_goes_on_to_its_files(tmp_path: Path) -> None:
+    """As in `run | head -1`: both streams end in a pipe that nobody reads any more."""
+    line = shlex.join([sys.executable, "-m", "lamsearch", "run", *shlex.split(SMALL)])
+    piped = ["bash", "-c", f"{line} 2>&1 | true; echo ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(piped, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (tmp_path / "lamsearch-out" / "digits" / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -158,6 +169,7 @@ def test_a_stopped_study_that_is_run_again_says_so(lamsearch: Lamsearch, tmp_pat
         (b"postgresql+psycopg://u:hunter2@h/d\nsecond line\n", "expected one line of text"),
         (b"sqlite:///a\0b.db", "expected one line of text"),
         (b"\xff\xfe", "not a text file"),
+        (b"\xef\xbb\xbfmysql://u:hunter2@h/d\r\n", "'mysql' is not supported"),
         (b"mysql://u:hunter2@h/d", "'mysql' is not supported"),
     ],
 )

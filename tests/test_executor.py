@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from lamsearch import candidates, engine, executor
 from lamsearch.bench import bench, step_flops
 from lamsearch.candidates import Candidate, measure
 from lamsearch.errors import InputError
-from lamsearch.executor import LOOP, Choice, Executor, choose, devices, fastest, place
+from lamsearch.executor import LOOP, Choice, Executor, choose, devices, fastest, place, resident
 from lamsearch.fused import FusedTrainer
 from lamsearch.loop import LoopTrainer
 from lamsearch.model import layers_of, seen
@@ -59,6 +60,27 @@ def test_images_that_do_not_fit_are_refused_with_advice(monkeypatch):
         place(study(), blobs(100), torch.device("cuda"))
 
 
+@pytest.mark.parametrize("trainer", [LoopTrainer, FusedTrainer])
+def test_a_gpu_gets_only_the_images_that_a_study_uses_and_results_are_the_same(trainer):
+    data = blobs(100)
+    part = replace(data, search=data.search[1::3])
+    small = resident(part, torch.device("cuda"))
+    assert len(small.images) == len(small.labels) == len(part.search) + len(part.test) < len(data.images)
+    assert resident(part, torch.device("cpu")) is part
+    assert resident(data, torch.device("cuda")) is data
+    assert (small.images[small.test] == part.images[part.test]).all()
+    made = [small_problem(world, data={"label_noise": 0.2}, training={"epochs": 2}) for world in (part, small)]
+    whole, compacted = ([one_fit(trainer, problem, member) for member in MEMBERS[:2]] for problem in made)
+    assert whole == compacted
+
+
+def one_fit(trainer, problem, member):
+    found = trainer(problem, [member])
+    for _ in range(problem.training.epochs):
+        found.train_epoch()
+    return replace(found.result(member), seconds=0.0, started_at=0.0)
+
+
 def test_on_a_cpu_the_choice_is_fixed():
     assert choose(small_problem()) == Choice(candidate=LOOP)
 
@@ -94,6 +116,28 @@ def test_a_measurement_is_a_moment_of_training(candidate):
     timing = measure(small_problem(), candidate, seconds=0.0)
     assert timing.candidate == candidate
     assert 0 < timing.ms_per_model_step <= timing.ms_worst
+
+
+@pytest.mark.parametrize(
+    ("training", "batch"),
+    [
+        ({"batch": 1}, 1),
+        ({"batch": 2}, 2),
+        ({"batch": 3}, 3),
+        ({"batch": 27}, 27),
+        ({"batch": 100_000}, 27),
+        ({"batch": 2, "optimiser": "gd"}, 27),
+    ],
+)
+@pytest.mark.parametrize("candidate", [LOOP, Candidate(trainer="fused", members=2)])
+def test_whatever_the_batch_a_step_as_the_study_takes_it_is_timed(training, batch, candidate):
+    problem = small_problem(training=training, search={"folds": 2})
+    assert len(problem.search) == 54
+    assert candidates.batch_of(problem) == batch
+    cut, steps = candidates._cut(problem)
+    split = cut.split(MEMBERS[0])
+    assert abs(len(split.train) - steps * batch) <= 3 * steps
+    assert measure(problem, candidate, seconds=0.0).ms_per_model_step > 0
 
 
 def test_the_executor_trains_in_groups_with_the_same_results():
@@ -157,7 +201,7 @@ def test_the_bench_prints_a_row_per_trainer():
         "fused × 4",
         "fused × 16",
     ]
-    assert all(0 < row.of_peak < 1.5 and row.fits_per_hour > 0 for row in found.rows)
+    assert all(0 < row.of_peak < 1.5 and row.gflops > 0 and row.fits_per_hour > 0 for row in found.rows)
     assert len(found.lines()) == 3 + len(found.rows) + 1, "title, hardware, heads; on a CPU what memory means"
     assert json.loads(json.dumps(found.to_json()))["shape"] == [1, 16, 16]
     assert found.peak_gflops > 1

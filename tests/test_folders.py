@@ -154,7 +154,7 @@ def test_different_shapes(pets: Path) -> None:
 
 def test_too_many_images_for_memory(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_BYTES", 100)
-    assert "use fewer or smaller images, or a machine with more memory" in refusal(pets)
+    assert refusal(pets).endswith("may be taken; use fewer or smaller images")
 
 
 def test_a_class_without_images_is_named(pets: Path, tmp_path: Path) -> None:

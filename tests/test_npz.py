@@ -123,7 +123,7 @@ def test_more_than_the_memory_that_is_free_is_refused(
     """30 kB unpacked, 120 kB as float32."""
     monkeypatch.setattr(environment, "free_memory", lambda: free)
     path = saved(tmp_path, images=np.zeros((3, 100, 100), dtype=np.uint8), labels=LABELS)
-    with pytest.raises(InputError, match="GiB may be taken here; use fewer or smaller images"):
+    with pytest.raises(InputError, match=r"0\.[01] MiB may be taken here; use fewer or smaller images, or a machine"):
         read(path)
 
 

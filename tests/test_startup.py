@@ -134,6 +134,22 @@ def test_ctrl_c_while_a_library_loads_is_quiet(tmp_path: Path, module: str) -> N
     assert done.stderr in ("", "lamsearch: interrupted\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("command", ["status", "best"])
+def test_closed_streams_are_no_failure(database: Path, command: str, closed: str) -> None:
+    """As a daemon may have them."""
+    line = f"{shlex.join([sys.executable, '-m', 'lamsearch', command, '--storage', str(database)])} {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_has_left_is_no_failure(database: Path) -> None:
+    line = shlex.join([sys.executable, "-m", "lamsearch", "trials", "--json", "--storage", str(database)])
+    piped = ["bash", "-c", f"{line} | true; echo ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(piped, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_a_process_that_wrote_leaves_one_whole_file(tmp_path: Path) -> None:
     """It ends without Python's own taking apart, but not without closing the database."""
     command = [sys.executable, "-m", "lamsearch", "submit", "--set", "data.n=300"]

@@ -14,6 +14,9 @@ from typing import NoReturn
 def command() -> NoReturn:
     """``main``, then the end of the process, without Python's taking torch and matplotlib apart: up to a second."""
     code = 0
+    # A daemon's closed streams: what goes there goes nowhere.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         main()
     except SystemExit as left:

@@ -11,6 +11,7 @@ import typer
 
 from lamsearch import __version__
 from lamsearch.cli import managing, reading, running
+from lamsearch.cli.options import print_no_more
 from lamsearch.errors import LamsearchError, StorageFull
 
 _NO_MEMORY = ("failed to map segment", "cannot allocate memory", "can't allocate memory")
@@ -51,9 +52,14 @@ def run() -> None:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except LamsearchError as error:
         _leave(f"lamsearch: {error}", error.exit_code)
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # the library's own end of a command whose reader has left
+            print_no_more()
+            sys.exit(0)
+        raise
     except BrokenPipeError:
         # The reader of a pipe has left (`lamsearch trials | head`): nothing to report to.
-        _print_no_more()
+        print_no_more()
         sys.exit(0)
     except (typer.Abort, KeyboardInterrupt):
         _leave("lamsearch: interrupted", 130)
@@ -61,7 +67,7 @@ def run() -> None:
         if os.environ.get("LAMSEARCH_DEBUG"):
             raise
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            _print_no_more()
+            print_no_more()
             where = f" ({error.filename})" if error.filename else ""
             line = f"lamsearch: {error.strerror}{where}; make room or allow writing, then run the same command again"
             _leave(line, StorageFull.exit_code)
@@ -84,11 +90,6 @@ def _way_out(error: Any) -> str:
     if getattr(error, "option_name", None) == "--name" and "study" in arguments:
         return f"; the study is named without it: `{command} NAME`"
     return f" (`{command} --help` lists what there is)"
-
-
-def _print_no_more() -> None:
-    """What is still to be printed goes nowhere, instead of failing once more when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(line: str, code: int) -> NoReturn:

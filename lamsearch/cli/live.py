@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lamsearch.cli.options import print_no_more
 from lamsearch.cli.sketch import sketch
 from lamsearch.progress import Progress
 
@@ -26,11 +27,19 @@ ROOM = ROWS + 7
 """Lines that a terminal must have for the curve to be shown."""
 
 
+class _Console(Console):
+    """Standard error. Whoever reads it may leave: what is shown there is no part of the work."""
+
+    def on_broken_pipe(self) -> None:
+        """Show no more, where rich would end the process."""
+        print_no_more(sys.stderr)
+
+
 class View:
     """Shows ``Progress``. Writes to standard error, so that standard output holds the answer alone."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = _Console(file=sys.stderr, highlight=False)
         self.live = Live(console=self.console, transient=True, auto_refresh=False) if self.console.is_terminal else None
         self._last_plain, self._last_line = -PLAIN_EVERY_S, ""
 
@@ -64,7 +73,7 @@ class View:
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar for a task of ``total`` steps, gone when it ends; on a terminal only. Call what it yields after each."""
-    with Bar(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Bar(console=_Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
 

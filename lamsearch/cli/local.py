@@ -175,7 +175,8 @@ class LocalWorkers:
 
 
 def _cause(code: int) -> str:
-    return signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    return f"{name}: too little memory?" if -code in (signal.SIGABRT, signal.SIGKILL) else name
 
 
 _NO_ATTEMPT = {0, 2, 74, 75, 128 + signal.SIGINT, 128 + signal.SIGTERM}

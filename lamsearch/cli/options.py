@@ -6,10 +6,11 @@ import atexit
 import os
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -64,7 +65,7 @@ FLAG_KEYS = {
 
 def storage_url(flag: str | None) -> str:
     """The database: flag, LAMSEARCH_STORAGE, the file named by LAMSEARCH_STORAGE_FILE, or a file here."""
-    if flag:
+    if flag is not None:
         return flag
     if url := os.environ.get("LAMSEARCH_STORAGE"):
         return url
@@ -77,7 +78,7 @@ def _url_in(path: str) -> str:
     from lamsearch.store import urls
 
     try:
-        url = Path(path).read_text(encoding="utf-8").strip()
+        url = Path(path).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a text file"
         raise InputError(f"LAMSEARCH_STORAGE_FILE = {path}: {why}; put the database URL there") from None
@@ -137,6 +138,11 @@ def open_store(
     store = Store(storage_url(storage), service=service, read_only=read_only, stop=stop, say=say)
     atexit.register(store.close)  # the last to close a SQLite file takes its log away
     return store
+
+
+def print_no_more(stream: TextIO | None = None) -> None:
+    """What is still to be printed (to standard output, unless told) goes nowhere, instead of failing once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def results_folder(out: Path | None, study: str) -> Path:

@@ -17,6 +17,7 @@ import typer
 from lamsearch import dossier, wording
 from lamsearch.answer import Answer, Dossier, to_json
 from lamsearch.cli.live import View, counting
+from lamsearch.cli.options import print_no_more
 from lamsearch.errors import LamsearchError, NoAnswerYet, StorageFull, StorageUnavailable
 from lamsearch.progress import Clock, progress
 
@@ -76,7 +77,10 @@ def conclude(store: Store, row: StudyRow, folder: Path, *, as_json: bool) -> Non
         again = "" if row.state == "failed" else f"; run the same command again to resume {row.name}"
         typer.echo(f"no answer yet: {why}{again}", err=as_json)
         return
-    typer.echo(printed(case.answer, as_json=as_json))
+    try:
+        typer.echo(printed(case.answer, as_json=as_json))
+    except BrokenPipeError:  # the reader has left; the files are written all the same
+        print_no_more()
     if row.state == "done":
         _number_trials(store, row)
         case = dossier.dossier(store, row)

@@ -34,7 +34,7 @@ def parse(text: str) -> URL:
             "no storage given; use a file such as lamsearch.db, or postgresql+psycopg://USER@HOST/DATABASE"
         )
     if "://" not in text:
-        if "@" in text or "password" in text.lower() or text.lower().startswith(("postgres", "sqlite:")):
+        if "@" in text or "password" in text.lower() or text.lower().startswith(("postgres", "sqlite:", "file:")):
             raise _unreadable()  # a slip in a URL, which may hold a password: not repeated, and no file's name
         url = URL.create("sqlite", database=str(Path(text).expanduser()))
         return _on_disk(url)

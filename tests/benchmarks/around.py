@@ -22,7 +22,7 @@ from typing import Any
 
 from lamsearch import environment
 from lamsearch.store import Store
-from tests.benchmarks.common import save, shown, summary
+from tests.benchmarks.common import LIMIT_S, save, shown, summary
 
 
 def asked(*arguments: str) -> float:
@@ -106,7 +106,7 @@ def store_share() -> dict[str, float]:
         workers = [context.Process(target=_serve, args=(url, queue)) for _ in range(environment.cores())]
         for worker in workers:
             worker.start()
-        told = [queue.get() for _ in workers]
+        told = [queue.get(timeout=LIMIT_S) for _ in workers]
         for worker in workers:
             worker.join()
     whole = sum(seconds for _, seconds in told)

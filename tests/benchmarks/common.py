@@ -17,6 +17,11 @@ from lamsearch.config import StudyConfig, parse_study
 
 RESULTS = Path("benchmark-results")
 DATA = RESULTS / "data"
+BUSY = 0.7
+LIMIT_S = 1800.0
+"""How long a process of a benchmark may take to tell its figures: one that died never does."""
+LOAD = os.getloadavg()
+"""Before anything was measured: what others do with the machine."""
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -33,15 +38,25 @@ def shown(values: Sequence[float], unit: str = "") -> str:
 def save(name: str, **result: Any) -> Path:
     """Write ``benchmark-results/NAME.json`` with versions, hardware, load and date, and print the header."""
     load = os.getloadavg()
-    record = {"versions": environment.versions(), "load": load, "date": time.strftime("%Y-%m-%d %H:%M"), **result}
+    record = {
+        "versions": environment.versions(),
+        "load_before": LOAD,
+        "load": load,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        **result,
+    }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
     versions = environment.versions()
     print(
         f"{name}: {environment.cpu()}; Python {versions['python']}, torch {versions['torch']}, "
-        f"optuna {versions['optuna']}; load {load[0]:.1f}; {path}"
+        f"optuna {versions['optuna']}; load {LOAD[0]:.1f} before, {load[0]:.1f} now; {path}"
     )
+    if LOAD[0] > BUSY:
+        print(
+            "others used this machine: that slows two threads of one process more than two processes, which flatters us"
+        )
     return path
 
 

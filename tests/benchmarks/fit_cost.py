@@ -24,7 +24,7 @@ from lamsearch.candidates import Candidate, measure
 from lamsearch.config import StudyConfig
 from lamsearch.executor import LOOP
 from lamsearch.training import Member, fit, problem
-from tests.benchmarks.common import arrays, save, shown, study, summary
+from tests.benchmarks.common import LIMIT_S, arrays, save, shown, study, summary
 
 
 def busy(config: StudyConfig, fits: int, n: int) -> float:
@@ -34,7 +34,7 @@ def busy(config: StudyConfig, fits: int, n: int) -> float:
     workers = [context.Process(target=_worker, args=(config, fits, barrier, queue)) for _ in range(n)]
     for worker in workers:
         worker.start()
-    seconds = [queue.get() for _ in workers]
+    seconds = [queue.get(timeout=LIMIT_S) for _ in workers]
     for worker in workers:
         worker.join()
     return max(seconds) / (n * fits)

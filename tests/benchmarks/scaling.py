@@ -26,7 +26,7 @@ import torch
 
 from lamsearch import environment
 from lamsearch.bench import sgemm_peak
-from tests.benchmarks.common import save, shown, study, summary
+from tests.benchmarks.common import LIMIT_S, save, shown, study, summary
 from tests.benchmarks.fit_cost import busy
 
 BASE = {"n": 500, "epochs": 1, "trials": 8, "folds": 3, "workers": 1}
@@ -92,7 +92,7 @@ def _peaks(n: int) -> float:
     workers = [context.Process(target=_multiply, args=(barrier, queue)) for _ in range(n)]
     for worker in workers:
         worker.start()
-    found = [queue.get() for _ in workers]
+    found = [queue.get(timeout=LIMIT_S) for _ in workers]
     for worker in workers:
         worker.join()
     return float(sum(found))
