@@ -133,7 +133,7 @@ def test_a_child_that_is_killed_is_replaced_at_once_and_costs_no_trial(started: 
         killed.kill()
     output, said = process.communicate(timeout=90)
     assert process.returncode == 0, said
-    assert said.count("died (SIGKILL); another takes its place") == 2
+    assert said.count("died (SIGKILL, perhaps for want of memory); another takes its place") == 2
     spent = json.loads(output)["budget"]
     assert (spent["trials"], spent["failed"]) == (5, 0)
     assert spent["fold_fits"] <= spent["fold_fits_executed"] <= spent["fold_fits"] + 2

@@ -176,7 +176,7 @@ class LocalWorkers:
 
 def _cause(code: int) -> str:
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
-    return f"{name}: too little memory?" if -code in (signal.SIGABRT, signal.SIGKILL) else name
+    return f"{name}, perhaps for want of memory" if -code in (signal.SIGABRT, signal.SIGKILL) else name
 
 
 _NO_ATTEMPT = {0, 2, 74, 75, 128 + signal.SIGINT, 128 + signal.SIGTERM}
